@@ -33,6 +33,7 @@ COMMAND = SHARED | {
     "commands",
     "commands.app",
     "commands.pictures",
+    "commands.recordings",
     "commands.world",
     "commands.scenes",
 }
@@ -88,8 +89,9 @@ ALLOWED: dict[str, set[str]] = {
     "commands.front_page": {"commands", "commands.language"},
     "commands.language": set(),
     "commands.help_panels": {"commands.language"},
-    "commands.models": SHARED | {"protocols", "runtime", "data", "models", "engine", "commands.pictures"},
+    "commands.models": SHARED | {"protocols", "runtime", "data", "models", "engine", "commands.pictures", "commands.recordings"},
     "commands.pictures": SHARED | {"runtime", "feedback.media", "feedback.store"},
+    "commands.recordings": SHARED | {"runtime"},
     "commands.world": SHARED | {"runtime", "world"},
     "commands.scenes": SHARED | {"runtime", "data", "feedback"},
     "commands.knowledge": SHARED | {"protocols", "runtime", "data", "models", "commands.models"},

@@ -14,7 +14,7 @@ A project is a folder with its feedback, its models and its runs. Create one, pu
 Put in      create, open, add, import_, prompts, inspect, export; Prompt, Demonstration, Response, Ranking, Thumb, Labeler
 Label       queue, label, rank (by a function), agreement, plan
 Train       pretrain, sft, reward, generative_reward, process, ppo, dpo, kto, grpo, rloo, reinforce, raft, online_dpo,
-            distill, ilql, star; sample, critique, prefer
+            distill, ilql, star; sample, transcribe, critique, prefer
 Evaluate    benchmark, compare, evaluate, examine, frontier, probe, solve, doctor, lineage
 Use         answer, score, speaker, scorer, taste, serve, chat
 Read back   rows, metrics and samples, for a data frame; store
@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from accord.commands.train.sft import sft
     from accord.commands.train.star import star
     from accord.commands.train.taste import taste
+    from accord.commands.train.transcribe import transcribe
     from accord.errors import AccordError, InputError, ModelError, Preempted, RunError, StoreError, UsageError
     from accord.protocols import Judge, Sampler, Scorer, Speaker
     from accord.records import (
@@ -243,6 +244,9 @@ if TYPE_CHECKING:
         TasteConfig as TasteConfig,
     )
     from accord.settings import (
+        TranscribeConfig as TranscribeConfig,
+    )
+    from accord.settings import (
         WatchConfig as WatchConfig,
     )
     from accord.settings import (
@@ -340,6 +344,7 @@ __all__ = [
     "star",
     "store",
     "taste",
+    "transcribe",
 ]
 
 _HOMES = {

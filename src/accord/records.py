@@ -94,7 +94,8 @@ class Media:
     digest: str
     """SHA-256 of the bytes as they are stored, in hexadecimal."""
     alt: str = ""
-    """What a picture shows, in words, for people who cannot see it; what is said in a recording, word for word. No model reads it."""
+    """What a picture shows, in words, for people who cannot see it; what is said in a recording, word for word. Models read
+    the latter in place of the recording (``runtime.text_only``), and never the former."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +172,15 @@ def conversation_key(messages: Iterable[Message]) -> str:
 
 
 def in_words(message: Message) -> str:
-    """Return a message's text with a word in place of each picture and recording, for readers of text who are to know of them."""
-    words = {"image": "picture", "audio": "recording"}
-    return "".join(part if isinstance(part, str) else f"[{words[part.kind]}]" for part in pieces(message))
+    """Return a message's text with a word in place of each picture and recording, and what is said in it, for readers of text who are to
+    know of them."""
+    return "".join(part if isinstance(part, str) else _named(part) for part in pieces(message))
+
+
+def _named(part: Media) -> str:
+    if part.kind == "image":
+        return "[picture]"
+    return f"[recording: {part.alt.strip()}]" if part.alt.strip() else "[recording]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,13 +84,20 @@ def test_our_own_export_with_a_recording_reads_back(tmp_path: Path) -> None:
         read(tmp_path / "out.jsonl")
 
 
-def test_an_export_as_messages_reads_back_and_a_format_without_recordings_says_so(tmp_path: Path) -> None:
+def test_an_export_as_messages_reads_back_and_a_format_of_text_has_the_transcript(tmp_path: Path) -> None:
     media = {"kind": "audio", "digest": SOUND.digest, "alt": SAID, "data": data_url(SOUND)}
     line = {"id": "d", "messages": [{"role": "user", "content": f"Do {MEDIUM}", "media": [media]}], "response": "Done."}
     row = shape("demonstrations", "messages")(line)
     (tmp_path / "out.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
     (demonstration,) = read(tmp_path / "out.jsonl").demonstrations
     assert demonstration.prompt.messages[-1] == composed("user", ["Do ", SOUND.named(SAID)])
-    for format in ("sharegpt", "trl-completion"):
-        with pytest.raises(InputError, match="cannot express a recording"):
-            shape("demonstrations", format)(line)
+    row = shape("demonstrations", "sharegpt")(line)
+    assert row is not None
+    assert row["conversations"][0] == {"from": "human", "value": f"Do {SAID}"}
+    assert shape("demonstrations", "trl-completion")(line) == {
+        "prompt": [{"role": "user", "content": f"Do {SAID}"}],
+        "completion": [{"role": "assistant", "content": "Done."}],
+    }
+    del media["alt"]
+    with pytest.raises(InputError, match="without a transcript, and alpaca reads no sound"):
+        shape("demonstrations", "alpaca")(line)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from e2e.conftest import Come, Server, task, wait_until
-from feedback.web.conftest import addresses
+from feedback.web.conftest import addresses, heard
 from playwright.sync_api import Page, expect
 
 from accord.feedback import accounts, answers
@@ -247,7 +247,7 @@ def test_the_other_pages_are_accessible(site: Server, come: Come) -> None:
     page = come("lea", "lead", reduced_motion="reduce")
     accounts.invite(site.store, "labeler", "Ann", by="tests", now=datetime.now(UTC), screened=True)
     ann = next(person.id for person in accounts.people(site.store) if person.name == "Ann")
-    for path in (*addresses("GET", id=ann), "/join", "/nowhere"):
+    for path in (*addresses("GET", id=ann, digest=heard(site.store)), "/join", "/nowhere"):
         if path.endswith(".csv"):
             continue  # downloads
         page.goto(site.address + path)
@@ -270,7 +270,7 @@ def test_it_fits_a_tablet_and_a_telephone(site: Server, come: Come) -> None:
     page = come("lea", "lead", viewport={"width": 1024, "height": 1024}, has_touch=True)
     for width in (1024, 768, 390):
         page.set_viewport_size({"width": width, "height": 1024})
-        for path in (*addresses("GET"), "/next"):
+        for path in (*addresses("GET", digest=heard(site.store)), "/next"):
             if path.endswith(".csv"):
                 continue
             page.goto(f"{site.address}{path}")

@@ -141,9 +141,13 @@ def test_what_a_model_has_no_place_for_is_refused(llava: Model) -> None:
     model = replace(llava, format=replace(llava.format, tokenizer=tokenizer))
     with pytest.raises(InputError, match="1 places for 2 pictures"):
         model.format.prompt([composed("user", [ONE, "?", TWO])])
-    sound = Message("user", "\ufffc", media=(Media("audio", "0" * 64),))
-    with pytest.raises(InputError, match="recording"):
-        model.format.prompt([sound])
+    with pytest.raises(InputError, match="a recording without a transcript"):
+        model.format.prompt([composed("user", [ONE, Media("audio", "0" * 64)])])
+
+
+def test_a_recording_beside_a_picture_is_read_as_its_transcript(llava: Model) -> None:
+    spoken = composed("user", [ONE, Media("audio", "0" * 64, "What is it?")])
+    assert llava.format.prompt([spoken]) == llava.format.prompt([composed("user", [ONE, "What is it?"])])
 
 
 def test_a_typed_picture_token_is_words(llava: Model) -> None:

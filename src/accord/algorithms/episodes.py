@@ -26,7 +26,7 @@ from accord.models.packing import keep_mask
 from accord.protocols import Sampler, TurnSource, is_foreign
 from accord.records import Episode, EpisodeEnd, Generation, Message, PromptTokens, Sampling, Turn
 from accord.runtime import ranks
-from accord.runtime.text_only import refuse_media
+from accord.runtime.text_only import as_text
 from accord.settings.mixins import Episodes
 
 NAMED = 3
@@ -214,8 +214,8 @@ class _Running:
     def row(self) -> dict[str, object]:
         """What the environment is told of the prompt."""
         prompt = self.prompt.prompt
-        refuse_media(prompt.messages, "an environment", where=f"prompt {prompt.id}")
-        messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
+        read = as_text(prompt.messages, "an environment", where=f"prompt {prompt.id}")
+        messages = [{"role": message.role, "content": message.content} for message in read]
         about = {"id": prompt.id, "messages": messages, "use_case": prompt.use_case, "user": prompt.user}
         return {**about, "extra": dict(prompt.extra), "seed": self.group_seed}
 

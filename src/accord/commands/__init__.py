@@ -78,6 +78,7 @@ COMMANDS = (
     Command("pretrain", "train", "Train a tokenizer and a small decoder on raw text."),
     Command("sft", "train", "Fine-tune a model on demonstrations."),
     Command("sample", "train", "Sample K responses per prompt for people to rank."),
+    Command("transcribe", "train", "Write what is said in recordings that have no transcript."),
     Command("critique", "train", "Let an AI criticise and revise answers into demonstrations."),
     Command("prefer", "train", "Let an AI rank responses that nobody has ranked."),
     Command("reward", "train", "Train a reward model on rankings."),

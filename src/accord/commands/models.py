@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from accord.commands.pictures import picture_files
+from accord.commands.recordings import counted_recordings, recordings_of, told
 from accord.data.picture_format import picture_format
 from accord.data.template_variables import open_tokenizer, written_in
 from accord.data.templates import ChatFormat, chat_format, control_ends, raw_format
@@ -404,7 +405,10 @@ def answerable(prompts: Sequence[Prompt], *formats: ChatFormat) -> list[Prompt]:
             each.asked(prompt)
         return prompt
 
-    return window.fit(prompts, fitting, "prompts")
+    found = window.fit(prompts, fitting, "prompts")
+    for line in told(counted_recordings(recordings_of(prompts))):
+        say(line)
+    return found
 
 
 def _responses(model: Model, drawn: Generation, prompts: Sequence[Prompt], n: int, key: str) -> Iterator[list[Response]]:

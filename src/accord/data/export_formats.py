@@ -9,7 +9,8 @@ from typing import Any
 
 from accord.data.formats_argilla import user_id
 from accord.errors import InputError, UsageError
-from accord.records import MEDIUM
+from accord.records import MEDIUM, Media, Message
+from accord.runtime.text_only import heard
 
 Line = Mapping[str, Any]
 ExportedRow = dict[str, Any]
@@ -42,9 +43,7 @@ def _with_pictures(to_row: Callable[[Line], ExportedRow | None], format: str, li
     if not found:
         return to_row(line)
     if format not in IN_PARTS and any(media["kind"] == "audio" for turn in line["messages"] for media in turn.get("media", ())):
-        raise InputError(
-            f"{format} cannot express a recording", where=_where(line), hint="write messages, or jsonl, which keeps everything"
-        )
+        return _with_pictures(to_row, format, {**line, "messages": [_heard(turn, format, line) for turn in line["messages"]]})
     if format == "sharegpt":
         turns = [{"role": turn["role"], "content": _marked(turn)} for turn in line["messages"]]
     elif format in IN_PARTS | BESIDE:
@@ -53,6 +52,15 @@ def _with_pictures(to_row: Callable[[Line], ExportedRow | None], format: str, li
         raise InputError(f"{format} cannot express a picture", where=_where(line), hint="write messages, or jsonl, which keeps everything")
     row = to_row({**line, "messages": turns})
     return row if row is None or format in IN_PARTS else row | {"images": found}
+
+
+def _heard(turn: Mapping[str, Any], format: str, line: Line) -> dict[str, Any]:
+    """A message as models read it: with the transcript in place of each recording, by the rule of ``runtime.text_only``."""
+    given = turn.get("media", ())
+    media = tuple(Media(each["kind"], each["digest"], each.get("alt", "")) for each in given)
+    (read,) = heard([Message(turn["role"], turn["content"], media=media)], format, where=_where(line))
+    pictures = [each for each in given if each["kind"] != "audio"]
+    return {"role": turn["role"], "content": read.content} | ({"media": pictures} if pictures else {})
 
 
 def _marked(turn: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from accord.data.templates import ChatFormat
 from accord.errors import InputError
 from accord.records import Message
 from accord.runtime.pictures import words_of
+from accord.runtime.text_only import heard
 
 PROCESSOR = "copy preprocessor_config.json and processor_config.json of its base model into the model's folder"
 
@@ -70,17 +71,15 @@ class PictureFormat(ChatFormat):
         return literal
 
     def _text_alone(self, messages: Sequence[Message], where: str) -> tuple[Message, ...]:
-        """The messages with every typed control token marked. Pictures stay, where the model can be shown some."""
-        media = [medium for message in messages for medium in message.media]
+        """The messages with every typed control token marked, a recording as its transcript. Pictures stay, where it can be shown some."""
+        read = heard(messages, "this model", where=where)
+        media = [medium for message in read for medium in message.media]
         if media and self.shown is None:
             raise InputError("a message has a picture, and the model's folder has no processor for it", where=where, hint=PROCESSOR)
         if media and self.raw:
             hint = "give its tokenizer a chat template with places for pictures"
             raise InputError("a message has a picture, and the model has no chat template that places it", where=where, hint=hint)
-        if any(medium.kind != "image" for medium in media):
-            hint = "transcribe it first, or take such messages out"
-            raise InputError("a message has a recording, and this model reads text and pictures", where=where, hint=hint)
-        return self._literal.marked(messages, where)
+        return self._literal.marked(read, where)
 
     def _with_pictures(self, messages: Sequence[Message], text: str, where: str) -> str:
         """The text with the digests of its pictures. A template that has no place for one is refused."""

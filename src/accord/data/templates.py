@@ -21,7 +21,7 @@ from accord.data.turn_text import functions_of, with_calls
 from accord.errors import InputError
 from accord.records import Message, Prompt, Response, Role
 from accord.runtime.pictures import words_of
-from accord.runtime.text_only import refuse_media
+from accord.runtime.text_only import as_text
 
 __all__ = ["ChatFormat", "chat_format", "control_ends", "end_at_stop", "give_chat_template", "merged", "not_ended", "plainly", "raw_format"]
 PROBE = "accord7probe"
@@ -495,9 +495,8 @@ class ChatFormat:
         return text
 
     def _text_alone(self, messages: Sequence[Message], where: str) -> tuple[Message, ...]:
-        """The messages with every typed control token marked. This format writes text: a message with a picture is refused here."""
-        refuse_media(messages, "this model", where=where)
-        return self._literal.marked(messages, where)
+        """The messages with every typed control token marked, a recording as its transcript. A message with a picture is refused here."""
+        return self._literal.marked(as_text(messages, "this model", where=where), where)
 
     def _raw_prompt(self, messages: Sequence[Message]) -> list[int]:
         where = f"prompt {messages[-1].content[:40]!r}"
@@ -596,8 +595,7 @@ def plainly(messages: Sequence[Message], text: str | None) -> tuple[str, str]:
     """Render a conversation and its continuation with our own template, for use before there is a tokenizer."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    refuse_media(messages, "raw text")
-    turns = [{"role": message.role, "content": message.content} for message in messages]
+    turns = [{"role": message.role, "content": message.content} for message in as_text(messages, "raw text")]
     template = ImmutableSandboxedEnvironment().from_string(CHAT_TEMPLATE)
     prompt = template.render(messages=turns, bos_token=END_OF_TEXT, add_generation_prompt=text is not None) if turns else ""
     return prompt, "" if text is None else f" {text}{END_OF_TURN}" if turns else text

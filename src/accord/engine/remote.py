@@ -25,7 +25,7 @@ from accord.errors import RunError, UsageError
 from accord.records import MediaFile, Message, Sampling, pieces
 from accord.runtime.bounded import Bounded, TooLarge
 from accord.runtime.files import write_atomic
-from accord.runtime.text_only import refuse_media
+from accord.runtime.text_only import as_text, heard
 
 Show = Callable[[str], MediaFile]
 """Gives a picture by its digest."""
@@ -224,17 +224,16 @@ class RemoteSpeaker:
 
 
 def content_of(message: Message, show: Show | None) -> str | list[dict[str, Any]]:
-    """Return what a message says in OpenAI's form: its text, or parts with the pictures as data URLs.
+    """Return what a message says in OpenAI's form: its text, or parts with the pictures as data URLs; recordings as their transcripts.
 
     Raises:
-        InputError: it holds a recording, or a picture that nobody shows.
+        InputError: it holds a recording without a transcript, or a picture that nobody shows.
     """
-    if not message.media:
-        return message.content
-    if show is None or any(medium.kind != "image" for medium in message.media):
-        refuse_media([message], "what asks this server")
+    (read,) = (as_text if show is None else heard)([message], "what asks this server")
+    if not read.media:
+        return read.content
     parts: list[dict[str, Any]] = []
-    for part in pieces(message):
+    for part in pieces(read):
         if isinstance(part, str):
             parts.append({"type": "text", "text": part})
         elif show is not None:

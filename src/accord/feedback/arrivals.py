@@ -10,11 +10,12 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Table, exists, insert, or_, select, text, update
 
-from accord.feedback import schema
+from accord.feedback import schema, transcripts
 from accord.feedback.identity import UNDO, KnownPrompt, Said, known_prompts, paired, prompts_meant, said
 from accord.feedback.inserts import add_ranking_rows, add_rows, batches
 from accord.feedback.rows import TableRow, thumb_id
@@ -108,6 +109,8 @@ class Arrivals:
                 names = ("id", "key", "user", "split", "source", "extra")
                 same.append(KnownPrompt(*(row[name] for name in names), imported=self.number, withdrawn_by=None))
         self.new["prompts"] += add_rows(self.connection, schema.prompts, new)
+        heard = transcripts.spoken(row["messages"] for row in batch)
+        transcripts.brought(self.connection, heard, by=f"import {self.number}", at=datetime.now(UTC).isoformat())
         restored = set(self._back("prompts", list(dict.fromkeys(gone))))
         self.removed += sum(id not in restored for id in gone)
         self._repeated("prompts", list(dict.fromkeys(repeated)))

@@ -215,4 +215,5 @@ _TEXTS: tuple[tuple[Any, tuple[str, ...], Mapping[str, str]], ...] = (
     (schema.reactions, ("payload",), {}),
     (schema.doubt_notes, ("text",), {}),
     (schema.guideline_rules, ("rule",), {}),
+    (schema.transcripts, ("before", "text"), {}),
 )

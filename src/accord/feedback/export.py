@@ -26,6 +26,8 @@ from accord.feedback.media import brought_along
 from accord.feedback.questions import kept, said
 from accord.feedback.queue import load_all
 from accord.feedback.store import Store
+from accord.feedback.transcripts import corrections, versions
+from accord.feedback.word_changes import changes, word_error_rate
 from accord.records import Labeler, Prompt
 
 What = Literal[
@@ -42,6 +44,7 @@ What = Literal[
     "facts",
     "doubts",
     "audit",
+    "transcripts",
 ]
 Line = dict[str, Any]
 
@@ -187,6 +190,17 @@ def _facts(store: Store) -> Iterator[Line]:
             yield _plain(each) | _asked(asked[each.prompt_id]) | {"response": response.text, "model": response.model}
 
 
+def _transcripts(store: Store) -> Iterator[Line]:
+    """Yield each correction of a transcript that stands, with its recording, what it changed, and how wrong what it corrected was."""
+    last = {version.recording: version.number for version in versions(store) if not version.undone}
+    for each in corrections(store):
+        rate = word_error_rate(each.before, each.text)
+        line = {"number": each.number, "recording": each.recording, "before": each.before, "after": each.text, "labeler": each.by}
+        line |= {"at": each.at, "stands": last[each.recording] == each.number, "word_error_rate": rate and round(rate, 6)}
+        line |= {"changes": [dataclasses.asdict(change) for change in changes(each.before, each.text)]}
+        yield line | {"media": [{"kind": "audio", "digest": each.recording}]}
+
+
 _NAMED: dict[What, Callable[[Store, Ids], Iterable[Line]]] = {
     "prompts": _prompts,
     "demonstrations": _demonstrations,
@@ -210,6 +224,7 @@ _LINES: dict[What, Callable[[Store], Iterable[Line]]] = {
     "facts": _facts,
     "doubts": lambda store: map(_plain, threads(store)),
     "audit": lambda store: map(_plain, entries(store)),
+    "transcripts": _transcripts,
 }
 
 

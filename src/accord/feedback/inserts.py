@@ -27,7 +27,7 @@ def batches(items: Iterable[Item], size: int = IN_ONE_QUERY) -> Iterator[list[It
 def add_rows(connection: Connection, table: Table, records: Sequence[rows.TableRow]) -> int:
     """Insert the rows with new ids; refuse an existing id with another content."""
     unique: dict[str, rows.TableRow] = {}
-    for row in records:
+    for row in in_force(connection, records) if table is schema.prompts else records:
         if unique.setdefault(row["id"], row) != row:
             raise StoreError(f"two different {table.name} share the id {row['id']}", hint="give each its own id")
     there = {row["id"]: row for row in by_id(connection, table, set(unique))}
@@ -39,6 +39,29 @@ def add_rows(connection: Connection, table: Table, records: Sequence[rows.TableR
     if table is schema.prompts:
         note_uses(connection, "prompt", {row["id"]: rows.media_in(row["messages"]) for row in new})
     return len(new)
+
+
+def in_force(connection: Connection, prompts: Sequence[rows.TableRow]) -> list[rows.TableRow]:
+    """Return rows of prompts whose recordings have the transcripts in force: what a person corrected is not brought back by an import.
+
+    A transcript that a model wrote is not in force over another one that comes with the row.
+    """
+    spoken = {digest for row in prompts for digest in rows.media_in(row["messages"])}
+    known = transcripts_in_force(connection, spoken) if spoken else {}
+    return [row | {"messages": rows.with_transcripts(row["messages"], known)} for row in prompts] if known else list(prompts)
+
+
+def transcripts_in_force(connection: Connection, recordings: Iterable[str]) -> dict[str, tuple[str, bool]]:
+    """Return the transcripts of those recordings whose transcript was written or corrected here, and whether a person did.
+
+    Locks these recordings against a correction that comes meanwhile, until the transaction ends.
+    """
+    t, m, found = schema.transcripts, schema.media, dict[str, tuple[str, bool]]()
+    for part in batches(sorted(recordings)):
+        connection.execute(select(m.c.digest).where(m.c.digest.in_(part)).order_by(m.c.digest).with_for_update(read=True)).all()
+        query = select(t.c.recording, t.c.text, t.c.kind).where(t.c.recording.in_(part), t.c.undone == "").order_by(t.c.number)
+        found |= {row.recording: (row.text, row.kind == "person") for row in connection.execute(query)}
+    return found
 
 
 def note_uses(connection: Connection, kind: str, uses: Mapping[str, Iterable[str]]) -> None:

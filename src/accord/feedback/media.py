@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from accord.feedback import schema
 from accord.feedback.inserts import batches
 from accord.feedback.store import Store
 from accord.feedback.withdrawals import is_withdrawn
-from accord.records import MEDIUM, MediaFile, Message
+from accord.records import MEDIUM, Media, MediaFile, Message
 from accord.runtime import media_files
 
 
@@ -64,7 +64,7 @@ def brought_along(store: Store, line: dict[str, Any], folder: Path | None = None
     Args:
         folder: where the files go, named relative to the folder around it; None for data URLs.
     """
-    for message in line.get("messages", ()):
+    for message in (*line.get("messages", ()), line):
         for media in message.get("media", ()):
             file = media_file(store, media["digest"])
             if folder is None:
@@ -95,21 +95,30 @@ def leave_named(run: Path) -> list[str]:
 
 def digests_in(snapshot: Path) -> Iterator[str]:
     """Yield the digests of the pictures and recordings in a file of JSON lines."""
+    return (str(media["digest"]) for media in _media_in(snapshot))
+
+
+def recordings_in(snapshot: Path) -> Iterator[Media]:
+    """Yield the recordings in a file of JSON lines, with their transcripts."""
+    return (Media("audio", media["digest"], media.get("alt", "")) for media in _media_in(snapshot) if media["kind"] == "audio")
+
+
+def _media_in(snapshot: Path) -> Iterator[Mapping[str, Any]]:
     with snapshot.open(encoding="utf-8", newline="\n") as lines:
         for line in lines:
             if MEDIUM in line:
                 yield from _named(json.loads(line))
 
 
-def _named(value: Any) -> Iterator[str]:
-    """Yield the digests in the messages of a JSON value."""
+def _named(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the media in the messages of a JSON value."""
     if isinstance(value, list):
         for part in cast("list[Any]", value):
             yield from _named(part)
     elif isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
-        for media in fields.get("media", ()) if isinstance(fields.get("content"), str) else ():
-            yield str(media["digest"])
+        if isinstance(fields.get("content"), str):
+            yield from fields.get("media", ())
         for part in fields.values():
             yield from _named(part)
 
@@ -125,9 +134,11 @@ def release(connection: Connection, kind: str, ids: Iterable[str]) -> int:
 
 
 def remove_unused(connection: Connection, digests: Iterable[str]) -> int:
-    """Remove those of the pictures and recordings that no record holds; return their number."""
-    m, u, removed = schema.media, schema.media_uses, 0
+    """Remove those of the pictures and recordings that no record holds, with their transcripts; return their number."""
+    m, u, t, removed = schema.media, schema.media_uses, schema.transcripts, 0
     for part in batches(sorted(set(digests))):
+        held = select(u.c.digest).where(u.c.digest == t.c.recording).exists()
+        connection.execute(delete(t).where(t.c.recording.in_(part), ~held))
         unused = ~select(u.c.digest).where(u.c.digest == m.c.digest).exists()
         removed += connection.execute(delete(m).where(m.c.digest.in_(part), unused)).rowcount
     return removed

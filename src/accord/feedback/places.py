@@ -42,6 +42,8 @@ COLUMNS: Mapping[str, Place] = {
     "reactions.payload": _CHAT,
     "turns.media": _CHAT,
     "media.content": Place("media: removed with the last record that holds it"),
+    "transcripts.before": Place("media: removed with its recording"),
+    "transcripts.text": Place("media: removed with its recording"),
 }
 """Columns of the database."""
 FILES: Mapping[str, Place] = {

@@ -36,6 +36,7 @@ KEYS = {
     "ranks_incomplete": "every response needs a rank, and only these responses",
     "rating_missing": "every response needs a rating from 1 to 7",
     "text_missing": "the text is empty",
+    "transcript_missing": "the transcript is empty",
     "text_unchanged": "the corrected text is the same as the response",
     "choice_missing": "one of the choices must be taken",
     "verdict_missing": "one of supported, contradicted, absent must be chosen",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 from accord.errors import StoreError
@@ -103,6 +104,27 @@ def messages(written: str) -> tuple[Message, ...]:
     """Return the conversation that ``of_messages`` wrote."""
     turns: list[list[Any]] = json.loads(written)
     return tuple(Message(role, content, media=media(*told)) if told else Message(role, content) for role, content, *told in turns)
+
+
+def with_transcripts(written: str, known: Mapping[str, tuple[str, bool]]) -> str:
+    """Return a conversation as the table of prompts holds it, with other transcripts.
+
+    Args:
+        known: by digest, each with whether it replaces one that is there.
+    """
+    given = messages(written)
+    new = tuple(replace(message, media=media_with_transcripts(message.media, known)) for message in given)
+    return written if new == given else of_messages(new)
+
+
+def media_with_transcripts(given: Sequence[Media], known: Mapping[str, tuple[str, bool]]) -> tuple[Media, ...]:
+    """Return media with other transcripts. Args: as for ``with_transcripts``."""
+    return tuple(_with_transcript(each, known) for each in given)
+
+
+def _with_transcript(medium: Media, known: Mapping[str, tuple[str, bool]]) -> Media:
+    text, replaces = known.get(medium.digest, ("", False))
+    return replace(medium, alt=text) if medium.digest in known and (replaces or not medium.alt.strip()) else medium
 
 
 def of_extra(prompt: Prompt) -> str:

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 18
+VERSION = 19
 """Increases with every change of the tables; the migration that reaches a version has its number."""
 BOOKKEEPING = frozenset({"key", "imported"})
 """Columns that are about a record and no part of it: two rows that differ in them are the same record."""
@@ -156,6 +156,19 @@ media_uses = Table(
     Column("record_id", name(320), nullable=False),
     Column("digest", name(64), ForeignKey("media.digest"), nullable=False, index=True),
     PrimaryKeyConstraint("kind", "record_id", "digest"),
+)
+
+transcripts = Table(
+    "transcripts",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("recording", name(64), nullable=False, index=True),
+    Column("before", FreeText, nullable=False),
+    Column("text", FreeText, nullable=False),
+    Column("kind", name(12), nullable=False),
+    Column("by", name(120), nullable=False),
+    Column("at", name(40), nullable=False),
+    Column("undone", name(40), nullable=False),
 )
 
 tasks = Table(

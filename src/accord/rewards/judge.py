@@ -22,7 +22,7 @@ from accord.records import Message, Sampling
 from accord.rewards.rows import AGAIN, ONE, Said, Scores
 from accord.runtime.fences import fenced, mark_of, warned
 from accord.runtime.files import write_atomic
-from accord.runtime.text_only import refuse_media
+from accord.runtime.text_only import as_text
 
 GRADE = """Grade the answer to a conversation by a rubric. Judge by the rubric alone. {warned}
 
@@ -71,8 +71,8 @@ def grade(text: str) -> float:
 
 def graded(row: Said, rubric: str) -> Question:
     """Return the question that has one response graded."""
-    refuse_media(row.messages, "the judge", where=f"prompt {row.id}")
-    conversation = "\n".join(f"{message.role}: {message.content}" for message in row.messages)
+    read = as_text(row.messages, "the judge", where=f"prompt {row.id}")
+    conversation = "\n".join(f"{message.role}: {message.content}" for message in read)
     mark = mark_of(rubric, conversation, row.response)
     parts = {"rubric": rubric, "conversation": fenced(conversation, mark), "answer": fenced(row.response, mark), "warned": warned(mark)}
     text = re.sub(r"\{(rubric|conversation|answer|warned)\}", lambda found: parts[found.group(1)], GRADE)

@@ -45,6 +45,7 @@ from accord.settings.train import (
     SftConfig,
     StarConfig,
     TasteConfig,
+    TranscribeConfig,
 )
 
 __all__ = [
@@ -90,6 +91,7 @@ __all__ = [
     "SsoConfig",
     "StarConfig",
     "TasteConfig",
+    "TranscribeConfig",
     "WatchConfig",
     "WorldConfig",
     "check_numbers",

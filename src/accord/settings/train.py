@@ -20,6 +20,7 @@ from accord.settings.mixins import (
     Rewards,
     Rollouts,
     Seed,
+    Settings,
     Sharding,
     Training,
     Window,
@@ -112,6 +113,18 @@ class SampleConfig(Seed, DrawnBy, Decoding):
     """Number of validation users' prompts, to evaluate the reward model; 0 takes none."""
     batch_size: Count = 64
     """Prompts sampled at once."""
+
+
+@section
+class TranscribeConfig(Settings):
+    """`accord transcribe`: transcripts for recordings that have none."""
+
+    recordings: Natural = 0
+    """Number of recordings; 0 takes all that have no transcript."""
+    language: str = ""
+    """Language of the recordings as two letters, for example `en` or `zh`; empty leaves it to the model."""
+    minutes: Annotated[float, Range(above=0)] = 60.0
+    """Longest recording that a local model reads, in minutes; longer ones are left out and counted."""
 
 
 @section

@@ -17,7 +17,7 @@ from accord.feedback.store import Store
 from accord.feedback.tasks import Kind, Task
 from accord.feedback.web.access import SceneOf
 from accord.feedback.web.app import PAGES, create
-from accord.records import Message, Prompt, Response
+from accord.records import MediaFile, Message, Prompt, Response, composed
 from accord.settings import LabelConfig
 
 HOME = "http://127.0.0.1:8400"
@@ -39,6 +39,15 @@ def addresses(method: str, **places: str) -> list[str]:
     known = {"task_id": "t1", "set": "training", "what": "pause", **places}
     routes = [route for router in PAGES for route in router.routes if isinstance(route, APIRoute) and method in route.methods]
     return [re.sub(r"\{(\w+)(?::\w+)?\}", lambda found: known.get(found[1], "x"), route.path) for route in routes]
+
+
+SOUND = MediaFile("audio", "audio/wav", b"RIFF a sound")
+
+
+def heard(store: Store) -> str:
+    """Bring a recording into the store, and return its digest, of which the address of its page is made."""
+    store.add(media=[SOUND], prompts=[Prompt("spoken", (composed("user", [SOUND.named("Turn of the light.")]),))])
+    return SOUND.digest
 
 
 @dataclass

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from feedback.web.conftest import NOW, RANKED, Come, addresses, task
+from feedback.web.conftest import NOW, RANKED, Come, addresses, heard, task
 
 from accord.errors import UsageError
 from accord.feedback import accounts, answers, audit, tasks
@@ -55,7 +55,7 @@ def test_every_answer_carries_the_headers(queued: Store, come: Come) -> None:
 
 def test_the_pages_have_nothing_inline(queued: Store, come: Come) -> None:
     person = come("lead", json=False)
-    for path in (*addresses("GET", id=person.id), "/join"):
+    for path in (*addresses("GET", id=person.id, digest=heard(queued)), "/join"):
         page = person.get(path)
         assert page.status_code == 200, f"{path} does not open for a lead"
         assert not re.search(r"<script(?![^>]* src=)|<style|\son\w+=|\sstyle=|javascript:", page.text), path

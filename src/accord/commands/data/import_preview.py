@@ -159,7 +159,7 @@ def _kinds(taken: Taken) -> Iterator[tuple[str, list[_Example]]]:
 
 
 def _rendered(example: _Example, chat_format: ChatFormat | None) -> dict[str, Any]:
-    pictures = any(message.media for message in example.messages)
+    pictures = any(each.kind == "image" for message in example.messages for each in message.media)
     if chat_format is None or pictures:
         context, learned = plainly([Message(message.role, in_words(message)) for message in example.messages], example.text)
         note = "as text: a model's processor makes tokens of pictures" if pictures else "as text: the project has no model yet"

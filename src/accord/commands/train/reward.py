@@ -47,6 +47,7 @@ from accord.runtime import ranks
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
+from accord.runtime.text_only import heard
 from accord.settings import RewardConfig
 
 Grouped = TypeVar("Grouped", RankedPrompt, Worth)
@@ -210,11 +211,12 @@ def _swapped(spoken: ChatFormat, row: RankedPrompt, rows: algorithm.RankedRows, 
     if not axes:
         return ()
     wholes = [[*spoken.asked(row.prompt), *spoken.tokens_of(row.prompt, response)] for response in row.responses]
+    read = heard(row.prompt.messages, "a swapped prompt", where=f"prompt {row.prompt.id}")
     for axis in axes:
-        turns = tuple(replace(turn, content=swap(turn.content, axis)) for turn in row.prompt.messages)
+        turns = tuple(replace(turn, content=swap(turn.content, axis)) for turn in read)
         for response, whole in zip(row.responses, wholes, strict=True):
             text = swap(response.text, axis)
-            if whole not in rows.rows or (turns == row.prompt.messages and text == response.text):
+            if whole not in rows.rows or (turns == read and text == response.text):
                 continue
             said = spoken.response(turns, text)
             found.append((rows.rows.index(whole), [*spoken.prompt(turns), *(said if response.finished else said[:-1])]))

@@ -16,6 +16,7 @@ from torch import nn
 from accord.algorithms.draws import Replayed
 from accord.commands import COMMANDS
 from accord.commands.models import Model
+from accord.commands.recordings import counted_recordings, told
 from accord.commands.scenes import scenes_input
 from accord.commands.train.written_section import hints_section
 from accord.data.template_variables import written_in
@@ -23,7 +24,7 @@ from accord.data.templates import ChatFormat, end_at_stop
 from accord.data.token_rows import LongRows, RowWindow
 from accord.errors import ModelError, RunError, UsageError
 from accord.feedback import data_card
-from accord.feedback.media import digests_in, keep_beside
+from accord.feedback.media import digests_in, keep_beside, recordings_in
 from accord.feedback.snapshot import read_snapshot, snapshot_digest, write_snapshot
 from accord.feedback.store import Store
 from accord.models.adapters import add_lora, merge_lora, save_adapter, sharing
@@ -49,6 +50,7 @@ from accord.runtime.project import Project
 from accord.runtime.recordings import FOLDER, Recordings
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
+from accord.runtime.text_only import characters
 from accord.settings.mixins import FineTuning, Recorded, Sharding, Training, Window
 from accord.settings.rates import rate
 
@@ -237,14 +239,23 @@ def counted_prompts(run: Run, window: RowWindow) -> dict[str, int]:
     """Return how many prompts were left out or cut, for the run's summary; its log names some of them."""
     for line in window.remarks():
         run.note(line)
-    return {"prompts": window.rows - window.left_out, "prompts_left_out": window.left_out, "prompts_cut": window.cut}
+    return {"prompts": window.rows - window.left_out, "prompts_left_out": window.left_out, "prompts_cut": window.cut, **_transcripts(run)}
 
 
 def counted(run: Run, window: RowWindow) -> dict[str, int]:
     """Return how many rows were left out or cut, for the run's summary; its log names some of them."""
     for line in window.remarks():
         run.note(line)
-    return window.counts()
+    return {**window.counts(), **_transcripts(run)}
+
+
+def _transcripts(run: Run) -> dict[str, int]:
+    """Say how many recordings of a run's data were read as their transcripts, and how many could not be read, and return it."""
+    found = counted_recordings(each for path in run.folder.glob("*.jsonl") for each in recordings_in(path))
+    for line in told(found):
+        say(f"{run.stage}: {line}")
+        run.note(line)
+    return found
 
 
 def trainable(lm: Any, config: Training, *stream: str) -> Any:
@@ -340,7 +351,7 @@ def plan_run(
         prompts: what a method that samples asks; a token is taken to have three characters.
         teacher: folder or hub name of the model that `accord distill` learns from.
     """
-    longest = max((sum(len(message.content) for message in prompt.messages) for prompt in prompts), default=0) // 3 + 16
+    longest = max((sum(map(characters, prompt.messages)) for prompt in prompts), default=0) // 3 + 16
     try:
         shape = shape_of(source)
         config = dataclasses.replace(config, **own_length(run.stage, config, shape.context))

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from accord.commands.app import Compute, ComputeFlags, Flat, ProjectPath, RunName
 from accord.commands.models import SampledBatch, answerable, compute_dtype, load_model, sampled_batches
+from accord.commands.recordings import counted_recordings, recordings_of
 from accord.commands.scenes import scenes_input, staged_prompts
 from accord.commands.train.samplers import opened_sampler
 from accord.errors import InputError
@@ -90,6 +91,7 @@ def sample(
                 "cut": int(sums["drawn"] - sums["finished"]),
                 "prompts": len(fitting),
                 "prompts_left_out": len(prompts) - len(fitting),
+                **counted_recordings(recordings_of(prompts)),
                 "tokens_per_second": round(sums["tokens"] / max(sums["seconds"], 1e-9)),
             }
     if cut := run.summary["cut"]:

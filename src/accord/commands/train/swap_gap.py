@@ -19,6 +19,7 @@ from accord.evaluation.counterfactual import AXES, swap
 from accord.protocols import Scorer
 from accord.records import Prompt, PromptTokens
 from accord.rewards.rows import ONE, Said, Scores
+from accord.runtime.text_only import heard
 
 _TERM = re.compile(r"swap_gap\(\s*([^()]*?)(?:\s+of\s+([^()\s]+))?\s*\)")
 
@@ -82,9 +83,10 @@ class SwapGap:
     def _twins(self, row: Said) -> list[Said]:
         """Return the response with its prompt about the other group of each axis that they name."""
         found: list[Said] = []
+        read = heard(row.messages, "a swapped prompt", where=f"prompt {row.id}")
         for axis in self.axes:
-            turns = tuple(replace(turn, content=swap(turn.content, axis)) for turn in row.messages)
+            turns = tuple(replace(turn, content=swap(turn.content, axis)) for turn in read)
             text = swap(row.response, axis)
-            if turns != row.messages or text != row.response:
+            if turns != read or text != row.response:
                 found.append(replace(row, messages=turns, response=text))
         return found

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from accord.data.classifiers.interface import LABELS, NONE, Task, Text, Verdict
 from accord.errors import RunError
-from accord.runtime.text_only import refuse_media
+from accord.runtime.text_only import as_text
 
 Answer = Callable[[Sequence[str]], Sequence[str]]
 """Function from questions to a language model's answers."""
@@ -59,8 +59,8 @@ class ByRubric:
 
 def question(task: Task, text: Text) -> str:
     """Return what the model is asked about a text or a conversation."""
-    refuse_media([] if isinstance(text, str) else text, "the classifier")
-    shown = text if isinstance(text, str) else "\n".join(f"{message.role}: {message.content}" for message in text)
+    read = () if isinstance(text, str) else as_text(text, "the classifier")
+    shown = text if isinstance(text, str) else "\n".join(f"{message.role}: {message.content}" for message in read)
     mark = hashlib.sha256(shown.encode("utf-8", "replace")).hexdigest()[:12]
     labels = ", ".join(LABELS[task]) or "a two-letter code"
     return (

@@ -33,6 +33,7 @@ from accord.feedback.web import (
     profiles,
     screenings,
     sign_in,
+    transcript_pages,
     translations,
 )
 from accord.feedback.web.access import LANGUAGE_COOKIE, ForeignForm, LoggedOut, SceneOf, Site, Visit, visit
@@ -52,6 +53,7 @@ PAGES = (
     screenings.router,
     people_pages.router,
     audit_pages.router,
+    transcript_pages.router,
 )
 """The labeling site's own pages. Each of them needs a session; pages for strangers are in sign_in.py."""
 THREADS = 12

@@ -61,6 +61,7 @@ REFUSALS = {
     "ranks_incomplete": _("Every response needs a rank."),
     "rating_missing": _("Every response needs a rating from 1 to 7."),
     "text_missing": _("Write a response first."),
+    "transcript_missing": _("Write what is said in the recording."),
     "text_unchanged": _("The response is unchanged. Correct it, or skip the task."),
     "choice_missing": _("Choose one of the four options."),
     "verdict_missing": _("Say what the document says of the claim."),
@@ -235,6 +236,8 @@ ACTS = {
     "link": _("account linked to single sign-on"),
     "prompts": _("prompts changed"),
     "provenance": _("provenance changed"),
+    "correct transcript": _("transcript corrected"),
+    "undo transcript": _("transcript taken back"),
     "redact": _("personal data redacted"),
     "purge": _("old requests of apps deleted"),
     "switch": _("another model answers"),
@@ -242,6 +245,8 @@ ACTS = {
     "end trial": _("trial ended"),
 }
 """What the audit log says was done; one without a text is shown by its key."""
+TRANSCRIBERS = {"person": _("a person"), "model": _("a speech model"), "import": _("an import")}
+"""Who wrote a version of a transcript, where there is no account's name."""
 DONE = _("done")
 IN_HOURS, IN_DAYS, IN_WEEKS = _("about {count} hours"), _("about {count} days"), _("about {count} weeks")
 """Estimates of the time until a kind of task is done."""

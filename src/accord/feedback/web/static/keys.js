@@ -24,6 +24,7 @@ function enter(event, typing, act) {
   const target = event.target;
   if (typing && target.name === "doubt") return (event.ctrlKey || event.metaKey) && (event.preventDefault(), act.ask());
   if (typing && target.name === "skip_reason") return event.preventDefault(), act.skip();
+  if (typing && target.form?.matches(".transcribe")) return (event.ctrlKey || event.metaKey) && (event.preventDefault(), target.form.requestSubmit());
   const free = !typing && !target.closest("button, a, summary");
   if (!free && !(event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
