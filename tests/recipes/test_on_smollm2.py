@@ -56,6 +56,8 @@ def test_a_readme_is_typed_as_it_stands(recipe: str, page: str, home: Path) -> N
         done = subprocess.run(run, cwd=home, env=env, capture_output=True, text=True, timeout=1800, check=False)
         with (home / f"{project}.log").open("a", encoding="utf-8") as log:
             log.write(f"$ {shlex.join(run[2:])}\n{done.stdout}{done.stderr}\n")
+        if name == "dpo" and re.search("has a pair to learn from|没有可学的一对回复", done.stderr):
+            pytest.xfail("all of this model's answers to a prompt were worth the same (docs/recipes.md)")
         assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
     summary = json.loads((home / project / "runs" / "probe" / "summary.json").read_text("utf-8"))
