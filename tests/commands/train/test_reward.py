@@ -118,3 +118,12 @@ def test_rankings_that_it_cannot_use_are_refused(config: RewardConfig, part: str
     assert "accord label" in error.value.hint
     assert not project.run("judge").exists()
     assert not project.model("judge").exists()
+
+
+def test_ties_alone_are_refused_before_a_model_is_opened(unlabeled: Project, tmp_path: Path) -> None:
+    project = labeled(unlabeled, tmp_path / "p", rankings([1, 1, 1]))
+    with pytest.raises(InputError, match="none of the 14 rankings has a pair to learn from") as error:
+        reward(project, name="judge", config=RewardConfig(), flags=FLAGS)
+    assert "--max-tokens" in (error.value.hint or "")
+    assert not project.model("judge").exists()
+    assert reward(project, name="ties", config=RewardConfig(ties="model", epochs=1), flags=FLAGS).summary["rankings"] == 14

@@ -96,6 +96,8 @@ def reward(
     if run.done:
         return run
     with run.finishing() as metrics:
+        split = parts(ranked, config.held_out_group)
+        _require_untied(opened, config, split.training)
         dtype = training_dtype(flags.dtype)
         plan_run(run, metrics, source, config, dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
@@ -103,7 +105,6 @@ def reward(
         if config.from_scratch:
             model = replace(model, lm=from_scratch(model.lm, generator(config.seed, "reward", "scratch")))
         scalar = trainable(scalar_model(model, config.seed, "reward"), config, "reward", "lora")
-        split = parts(ranked, config.held_out_group)
         if config.personal:
             reward_tastes.require_several(split.training)
         learned = algorithm.with_mismatched(split.training, _mismatched(config), config.seed)
@@ -248,6 +249,15 @@ def _ranked_prompts(opened: Project, store: Store, config: RewardConfig) -> Iter
     if config.criterion == "overall":
         return store.ranked_prompts()
     return ranked_by(store, config.criterion, questions.load(opened.settings.get("label.questions"), opened.path))
+
+
+def _require_untied(project: Project, config: RewardConfig, training: Sequence[RankedPrompt]) -> None:
+    """Refuse rankings that are all ties, from which a comparison learns nothing. Raises InputError."""
+    compares = config.learn_from == "rankings" and config.ties != "model"
+    if compares and training and all(len(set(row.ranks)) == 1 for row in training):
+        what = f"none of the {len(training)} rankings has a pair to learn from: they are ties, held out, or of prompts not for training"
+        hint = "rank responses that differ: `accord sample` with more --prompts, --k or --max-tokens"
+        raise InputError(what, where=project.store_name, hint=hint)
 
 
 def _mismatched(config: RewardConfig) -> float:
