@@ -72,7 +72,18 @@ WRITTEN = re.compile(
 """What people and models of the project wrote, names of it, and what is typed as it stands."""
 WALKED = {
     *("/", "/answers", "/arena", "/chat", "/data", "/data/uploads/{id}", "/doubts", "/guidelines", "/join", "/label", "/lead"),
-    *("/lead/audit", "/lead/people", "/lead/people/{id}", "/lead/queue", "/mine", "/next", "/profile", "/records", "/records/story"),
+    *(
+        "/lead/audit",
+        "/lead/people",
+        "/lead/people/{id}",
+        "/lead/queue",
+        "/mine",
+        "/next",
+        "/profile",
+        "/records",
+        "/recordings/{digest}",
+        "/records/story",
+    ),
     *("/records/why", "/report", "/review", "/run/{name}", "/runs", "/runs/compare", "/runs/new", "/runs/new/{method}", "/taste"),
 }
 """Pages that a lead comes to by links, and by ``whole_site.STARTS``."""

@@ -225,6 +225,7 @@ STARTS = (
     "/records?kind=ranking",
     "/join",
     f"/records/why?id={EXPLAINED}",
+    f"/recordings/{MediaFile('audio', 'audio/wav', recorded(), 0, 0).digest}",
 )
 NO_PAGES = re.compile(r"/live$|/state$|/export$|\.csv$|/static/|/manifest|/health|/ready|/runs/plan/|^/start$|^/back$|^/out$")
 """Addresses that return a part of a page, a file or a word."""

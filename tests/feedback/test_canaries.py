@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from accord.feedback import (
     review,
     schema,
     tasks,
+    transcripts,
     written,
 )
 from accord.feedback.app_requests import Said
@@ -44,6 +46,8 @@ from accord.runtime import jobs
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CANARY = "zqcanary"
+WAV = b"RIFF\x26\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\2\0\0\0\0\1"
+SOUND = {"data": base64.b64encode(WAV).decode(), "format": "wav"}
 GUIDELINE = Guideline("training", "v1")
 
 
@@ -124,6 +128,12 @@ def imports(project: Project, eve: str, tmp_path: Path) -> None:
     ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     import_(project.path, tmp_path / "rows.jsonl", keep_extra=True, skip_bad=True)
+    sound = {"type": "input_audio", "input_audio": SOUND, "transcript": words("transcript")}
+    (tmp_path / "spoken.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": [sound]}], "user": eve}) + "\n")
+    import_(project.path, tmp_path / "spoken.jsonl")
+    with Store.open(project.store_url) as store:
+        spoken = next(medium for prompt in store.prompts() for turn in prompt.messages for medium in turn.media if medium.kind == "audio")
+        transcripts.correct(store, spoken.digest, words("corrected"), seen=spoken.alt, by=eve, now=NOW)
 
 
 def claim(store: Store, eve: str) -> None:

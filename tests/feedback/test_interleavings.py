@@ -181,7 +181,8 @@ class Orders(RuleBasedStateMachine):
             steps.append(lambda: self.imported(file))
         if who not in self.model.forgotten:
             steps.append(lambda: self.answered(who))
-        if other != file and other in self.model.standing.values():
+        # Whoever was forgotten is nobody who could be forgotten again.
+        if other != file and other in self.model.standing.values() and f"user-{other}" not in self.model.forgotten:
             steps.append(lambda: forget(self.project.path, user=f"user-{other}"))
             self.model.forgotten.add(f"user-{other}")
         problems = list[BaseException]()

@@ -24,6 +24,7 @@ APART: Mapping[str, str] = {
     "gymnasium": "gymnasium",
     "mlflow": "mlflow-skinny",
     "openenv": "openenv-core",
+    "soundfile": "soundfile",
     "trackio": "trackio",
     "verifiers": "verifiers",
     "wandb": "wandb",

@@ -36,7 +36,9 @@ def transcribe(
     flags: ComputeFlags = Compute(),
     config: Annotated[TranscribeConfig, Flat] = TranscribeConfig(),
 ) -> dict[str, Any]:
-    """Write what is said in recordings that have no transcript, by a local model or an address.
+    """Write what is said in recordings that have no transcript.
+
+    A local model does it, or one behind an address.
 
     What is written stays written: a stopped command continues.
 
