@@ -86,7 +86,7 @@ def is_held(connection: Connection, recording: str) -> bool:
 def missing(store: Store) -> list[str]:
     """Return the digests of the recordings of prompts in use that have no transcript, in their order."""
     u, m, p = schema.media_uses, schema.media, schema.prompts
-    held = select(u.c.record_id, p.c.messages).join(m, m.c.digest == u.c.digest).join(p, p.c.id == u.c.record_id)
+    held: Select[Any] = select(*[u.c.record_id, p.c.messages]).join(m, m.c.digest == u.c.digest).join(p, p.c.id == u.c.record_id)
     query: Select[Any] = held.where(u.c.kind == "prompt", m.c.kind == "audio", ~is_withdrawn("prompt", p.c.id)).distinct()
     silent = set[str]()
     for row in store.database.rows(query):
