@@ -52,7 +52,7 @@ def watch():
 threading.Thread(target=watch, daemon=True).start()
 code = child.wait()
 end()
-sys.exit(code)
+os._exit(code if code >= 0 else 1)  # the thread still reads, and would be in the way of an orderly exit
 """
 """Runs a command until it ends, or until standard input is closed: it is, by the system, when the process that started it dies."""
 
@@ -122,11 +122,16 @@ class OwnServer:
         self.end()
         raise RunError(f"the vLLM server did not answer within {seconds:.0f} s: {self._last_words()}", where=str(self.log), hint=_HINT)
 
-    def revive(self, server: VllmServer) -> bool:
-        """Start the server again if it is this one and is gone or hangs. Returns whether it is there."""
+    def revive(self, server: VllmServer, model: str = "") -> bool:
+        """Start the server again if it is this one and is gone or hangs. Returns whether it is there.
+
+        Args:
+            model: folder or hub name to start on now: the folder of the first weights is gone when newer ones have come.
+        """
         if server.address != self.address or self.starts > AGAIN:
             return False
         self.end()
+        self.model = model or self.model
         self.start()
         return True
 

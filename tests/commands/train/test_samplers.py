@@ -129,6 +129,23 @@ def test_vllm_is_started_and_ended_with_the_run(project: Project, tmp_path: Path
     gone(int(told.split("pid ")[1].split()[0]))
 
 
+def test_a_server_that_dies_late_is_started_again_on_the_newest_weights(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder that it was started on is gone by then: only the two newest versions are kept."""
+    log = project.run("grpo") / "vllm.log"
+    (project.path / "town_deadly.py").write_text(DEADLY.format(log=str(log)))
+    monkeypatch.setenv("ACCORD_VLLM", command(tmp_path))
+    asked = {**GROUPS, "rewards": "town_deadly:deadly", "steps": 6}
+    run = grpo(project, config=GrpoConfig(**asked, sampler="vllm"), flags=FLAGS)
+    started = [line for line in log.read_text().splitlines() if line.startswith("$ ")]
+    folders = [Path(line.split(" serve ")[1].split()[0]) for line in started]
+    assert len(folders) == 2, "it died once"
+    assert not folders[0].exists()
+    assert len(metrics(run)) == 6
+    assert run.summary["sampler_faults"] > 0
+
+
 def test_a_server_dies_with_its_trainer(tmp_path: Path) -> None:
     words = f"""
 import time
@@ -215,6 +232,22 @@ class Healthy(http.server.BaseHTTPRequestHandler):
 print("pid", os.getpid(), flush=True)
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Healthy).serve_forever()
 """
+
+
+DEADLY = """
+import os, signal
+from pathlib import Path
+calls = 0
+
+
+def deadly(prompts, responses):
+    global calls
+    calls += 1
+    if calls == 4:
+        os.kill(int(Path({log!r}).read_text().split("pid ")[1].split()[0]), signal.SIGKILL)
+    return [float(-len(response)) for response in responses]
+"""
+"""A reward that kills the server after the fourth rollout."""
 
 
 def command(folder: Path) -> str:

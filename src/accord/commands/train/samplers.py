@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -27,6 +27,11 @@ from accord.runtime.model_files import ModelFiles
 from accord.runtime.progress import say
 from accord.runtime.runs import Run
 from accord.settings.mixins import DrawnBy, Training
+
+if TYPE_CHECKING:
+    from accord.engine.vllm_api import VllmServer
+    from accord.engine.vllm_server import OwnServer
+    from accord.engine.vllm_weights import FolderWay
 
 SERVED = "served"
 """Folder of the model that a server of ours starts on, beside the versions of the weights."""
@@ -153,7 +158,7 @@ def opened_sampler(
             training=training,
             gather=gather,
             encode=encode,
-            revive=own.revive if own else None,
+            revive=partial(_revived, own, way if kind == "folder" else None) if own else None,
             sleep=config.sampler_sleep,
             note=run.note,
         )
@@ -161,6 +166,11 @@ def opened_sampler(
         yield sampler
         if metrics is not None:
             metrics |= sampler.metrics()
+
+
+def _revived(own: OwnServer, way: FolderWay | None, server: VllmServer) -> bool:
+    """Start a server of ours again, on the newest weights where a folder brings them. Returns whether it is there."""
+    return own.revive(server, way.served if way else "")
 
 
 def _plain_source(model: Any) -> str:
