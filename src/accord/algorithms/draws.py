@@ -63,7 +63,6 @@ class Draws:
         """Steps that the policy has learned since the weights that drew what was taken last."""
         self._ahead: dict[int, Callable[[], Draw]] = {}
         self._threads = ThreadPoolExecutor(1, "accord-draw") if self.staleness and self.foreign else None
-        sampler.refresh()  # a checkpoint may have brought other weights than those it was made with
         self.noted = ranks.first() and (self.keep != "off" or source is not None)
         if self.noted:
             self.own.cut(done)

@@ -287,19 +287,48 @@ def test_two_processes_ask_a_server_as_one_does(project: Project, server: StandI
     config = GrpoConfig(**GROUPS, sampler=server.address, sampler_sync="folder", lora_rank=lora)
     one = grpo(project, name="one", config=config, flags=FLAGS)
     asked = server.asked.count("/v1/completions")
-    settings = [word for name, value in GROUPS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    words = ["grpo", str(project.path), "--name", "two", "--processes", "2", "--sampler", server.address, "--dtype", "float32", *settings]
-    words += ["--shard", shard, "--lora-rank", str(lora)]
-    process = subprocess.Popen([sys.executable, "-m", "accord", *words], stderr=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        _, errors = process.communicate(timeout=240)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, errors
+    code, errors = by_two_processes(project, server, "--shard", shard, "--lora-rank", str(lora))
+    assert code == 0, errors
     assert server.asked.count("/v1/completions") == 2 * asked
     for row, wanted in zip(metrics(Run(project.run("two"), "grpo", {})), metrics(one), strict=True):
         assert row == pytest.approx(wanted, abs=1e-5)
     brought = syncs(Run(project.run("two"), "grpo", {}))
     assert [row["way"] for row in brought] == ["folder"] * 3, "the server still had the weights of the run before"
     assert all(row["gap"]["token"] < 1e-5 for row in brought), "the weights of each step, gathered whole"
+
+
+def test_a_sharded_run_that_resumes_brings_the_weights_of_its_checkpoint(project: Project, server: StandIn) -> None:
+    """They are restored after the sampler was opened: what was gathered then are the weights of the start."""
+    one = grpo(project, name="one", config=GrpoConfig(**GROUPS, sampler=server.address, save_every=1), flags=FLAGS)
+    plain, before = server.reload, server.asked.count("/collective_rpc")
+
+    def reload(path: Path) -> None:
+        server.lies = Lies(stale=server.asked.count("/collective_rpc") - before > 2)
+        plain(path)
+
+    server.reload = reload  # type: ignore[method-assign]
+    words = ("--shard", "full", "--save-every", "1")
+    code, errors = by_two_processes(project, server, *words)
+    assert code != 0
+    assert "has others" in errors
+    two = Run(project.run("two"), "grpo", {})
+    assert [row["step"] for row in metrics(two)] == [1, 2]
+    server.reload, server.lies = plain, Lies()  # type: ignore[method-assign]
+    code, errors = by_two_processes(project, server, *words, "--resume")
+    assert code == 0, errors
+    for row, wanted in zip(metrics(two), metrics(one), strict=True):
+        assert row == pytest.approx(wanted, abs=1e-5)
+
+
+def by_two_processes(project: Project, server: StandIn, *more: str) -> tuple[int, str]:
+    """Run GRPO by a server as two processes; return the exit code and what they said."""
+    settings = [word for name, value in GROUPS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    words = ["grpo", str(project.path), "--name", "two", "--processes", "2", "--sampler", server.address, "--dtype", "float32", *settings]
+    command = [sys.executable, "-m", "accord", *words, *more]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        _, errors = process.communicate(timeout=240)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, errors
