@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from accord.errors import InputError
-from accord.evaluation.statistics import Interval, group_means, interval, outcomes
+from accord.evaluation.statistics import Interval, group_means, outcomes, rate
 from accord.records import RankedPrompt
 
 Rows = Sequence[Sequence[float]]
@@ -52,7 +52,7 @@ def pair_accuracy(
     known = [(key, value) for key, value in rows if value is not None]
     if not known:
         raise InputError("no ranking has two responses of different rank", where="reward accuracy")
-    return interval(group_means([key for key, _ in known], [value for _, value in known]), resamples=resamples, seed=seed)
+    return rate(group_means([key for key, _ in known], [value for _, value in known]), resamples=resamples, seed=seed)
 
 
 def labeler_accuracy(scores: Rows, ranked: Sequence[RankedPrompt], *, resamples: int = 2000, seed: int = 0) -> Interval:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from accord.evaluation.statistics import Interval, interval
+from accord.evaluation.statistics import Interval, interval, rate
 from accord.records import Judgement
 
 
 def made_up_share(groups: Sequence[Sequence[Judgement]], *, resamples: int = 2000, seed: int = 0) -> Interval:
     """Return the share of responses in which the judge found something made up. The interval is over prompts.
+
+    It resamples them however few they are, since an alarm rests on it (``hacking``), unless all of them say the same.
 
     Args:
         groups: judgements of each prompt, one or more. The caller chooses prompts that invite invention.
@@ -22,4 +24,4 @@ def made_up_share(groups: Sequence[Sequence[Judgement]], *, resamples: int = 200
     shares = list[float]()
     for judgements in groups:
         shares.append(sum(judgement.made_up for judgement in judgements) / len(judgements))
-    return interval(shares, resamples=resamples, seed=seed)
+    return (rate if set(shares) in ({0.0}, {1.0}) else interval)(shares, resamples=resamples, seed=seed)

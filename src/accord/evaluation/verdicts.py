@@ -12,7 +12,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
-from accord.evaluation.statistics import Interval, group_means, interval, outcomes
+from accord.evaluation.statistics import Interval, group_means, outcomes, rate
 from accord.records import RankedPrompt, Response
 
 
@@ -49,7 +49,7 @@ def verdicts(ranked: Sequence[RankedPrompt], scores: Sequence[Sequence[float]]) 
 def accuracy_of(found: Sequence[Verdict], *, resamples: int = 2000, seed: int = 0) -> Interval:
     """Return the accuracy over prompts. Raises InputError when there is no verdict."""
     means = group_means([verdict.ranked.prompt.id for verdict in found], [verdict.worth for verdict in found])
-    return interval(means, resamples=resamples, seed=seed)
+    return rate(means, resamples=resamples, seed=seed)
 
 
 def accuracy_by(found: Sequence[Verdict], key: Callable[[Verdict], str], *, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:
@@ -100,7 +100,7 @@ def mistakes(found: Sequence[Verdict]) -> list[Mistake]:
 def longer_is_better(found: Sequence[Verdict], *, resamples: int = 2000, seed: int = 0) -> Interval:
     """Return the accuracy of always choosing the longer response: the share of the labels that length alone explains."""
     worth = outcomes([float(len(v.better.text)) for v in found], [float(len(v.worse.text)) for v in found])
-    return interval(group_means([v.ranked.prompt.id for v in found], worth), resamples=resamples, seed=seed)
+    return rate(group_means([v.ranked.prompt.id for v in found], worth), resamples=resamples, seed=seed)
 
 
 def moved(before: Sequence[float], after: Sequence[float], pairs: Sequence[tuple[int, int]]) -> Mapping[str, float]:

@@ -18,7 +18,7 @@ from evaluated import Answered, Typed, samples
 from accord.commands.evaluate.answers import Answered as Answers_
 from accord.commands.evaluate.compare_judges import judged_by
 from accord.commands.evaluate.compare_metrics import diversity
-from accord.commands.evaluate.text_figures import semantic_spreads
+from accord.commands.evaluate.text_figures import semantic_spreads, text_figures
 from accord.commands.models import load_model
 from accord.commands.world import world_of
 from accord.errors import UsageError
@@ -365,3 +365,14 @@ def test_ways_of_prompting_keep_the_users_turn_last() -> None:
 )
 def test_languages_are_told_apart(text: str, language: str) -> None:
     assert language_of(text) == language
+
+
+def test_shares_of_few_prompts_claim_no_certainty_and_numbers_of_ideas_are_no_shares() -> None:
+    asked = [Prompt(f"q{n}", (Message("user", "Text: The mill opens at six.\n\nWhen?"),), use_case="closed_qa") for n in range(4)]
+    asked += [Prompt(f"b{n}", (Message("user", "Ideas?"),), use_case="brainstorm") for n in range(3)]
+    said = ["At nine."] * 4 + ["- One\n- Two\n- Three"] * 3
+    tasks = text_figures(asked, {"sft": said}, [["At six."]] * 4 + [[]] * 3, {"resamples": 100, "seed": 0})["sft"]["tasks"]
+    mean, low, high = tasks["closed_qa"]["exact"]
+    assert (mean, low) == (0.0, 0.0)
+    assert high == pytest.approx(1 - 0.025 ** (1 / 4)), "a model that is right in 60 of 100 fails four times in 2.5 of 100"
+    assert tasks["brainstorm"]["ideas"] == (3.0, 3.0, 3.0)

@@ -18,7 +18,7 @@ from accord.data.classifiers.interface import Task
 from accord.data.classifiers.project_set import DEFAULT, ClassifierSet, basis_lines
 from accord.data.diversity import distinct, self_bleu
 from accord.evaluation import text_metrics
-from accord.evaluation.statistics import interval, rate
+from accord.evaluation.statistics import Interval, interval, rate
 from accord.evaluation.task_measures import measured
 from accord.feedback.store import Store
 from accord.models.decoder import states_at
@@ -29,6 +29,8 @@ from accord.runtime.project import Project
 from accord.runtime.seeds import derive
 from accord.world.demonstrations import excellent
 
+NO_SHARES = frozenset({"ter", "length_ratio", "ideas"})
+"""Metrics that can be above 1."""
 AT_ONCE = 64
 """Texts that are embedded at once."""
 RESTS_ON: dict[str, tuple[Task, str]] = {"coverage": ("stance", "refusal admission")}
@@ -80,15 +82,20 @@ def text_figures(
             own, theirs = [said[row] for row in having], [references[row] for row in having]
             for metric, values in text_metrics.against(own, theirs).items():
                 if known := [value for value in values if not isnan(value)]:
-                    figures[metric] = interval(known, **draw)
+                    figures[metric] = _averaged(metric, known, draw)
             figures["corpus_bleu"] = text_metrics.corpus_bleu(own, theirs)
         tasks: dict[str, dict[str, Any]] = {}
         for case, measures in measured(prompts, said, references).items():
-            tasks[case] = {metric: interval(values, **draw) for metric, values in measures.items()}
+            tasks[case] = {metric: _averaged(metric, values, draw) for metric, values in measures.items()}
         if tasks:
             figures["tasks"] = tasks
         found[name] = figures
     return found
+
+
+def _averaged(metric: str, values: Sequence[float], draw: Mapping[str, int]) -> Interval:
+    """Return a metric's mean over prompts with its interval, by the rule for shares where it lies between 0 and 1."""
+    return (interval if metric in NO_SHARES else rate)(values, **draw)
 
 
 def differences(groups: Sequence[Sequence[str]]) -> dict[str, float]:
