@@ -123,7 +123,14 @@ def test_vllm_is_started_and_ended_with_the_run(project: Project, tmp_path: Path
     assert [row["way"] for row in syncs(run)] == ["none", "folder", "folder"]
     told = (run.folder / "vllm.log").read_text()
     first = told.splitlines()[0]
-    for flag in ("--dtype float32", "--logprobs-mode processed_logprobs", "--max-num-seqs 8", "--host 127.0.0.1", "--max-model-len"):
+    for flag in (
+        "--dtype float32",
+        "--logprobs-mode processed_logprobs",
+        "--max-num-seqs 8",
+        "--host 127.0.0.1",
+        "--max-model-len",
+        "--no-enable-chunked",
+    ):
         assert flag in first
     assert "VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1" in told
     gone(int(told.split("pid ")[1].split()[0]))

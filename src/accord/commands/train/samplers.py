@@ -99,7 +99,7 @@ def opened_sampler(
         hint = "--sampler local, which draws in this process"
         raise UsageError("vLLM is asked by token ids, and a picture has none", where="--sampler", hint=hint)
     rank = config.lora_rank if isinstance(config, Training) else 0
-    sync, gather = config.sampler_sync, None
+    sync, gather, on_cpu = config.sampler_sync, None, policy.device.type == "cpu"
     if is_sharded(policy):
         if sync not in ("auto", "folder"):
             what = "weights that processes shard are brought through a folder"
@@ -141,6 +141,8 @@ def opened_sampler(
                 flags += ["--max-model-len", str(min(max(longest, LENGTH + 8), context))]
             flags += ["--enable-lora", "--max-loras", "1", "--max-lora-rank", str(room_for(rank))] if kind == "adapter" else []
             flags += ["--enable-sleep-mode"] if config.sampler_sleep else []
+            # A seeded request whose prompt is read in parts ends vLLM 0.32 on a CPU: "CPU Generator does not use offset".
+            flags += ["--no-enable-chunked-prefill"] if on_cpu else []
             flags += ["--weight-transfer-config", '{"backend": "nccl"}'] if kind == "nccl" else []
             own = OwnServer(served, [*flags, *shlex.split(config.sampler_options)], run.folder / "vllm.log")
             stack.callback(own.end)
