@@ -75,6 +75,7 @@ def test_the_table_of_the_page_is_what_the_formulas_give() -> None:
     assert table.strip() == done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_the_slurm_script_is_told_to_end_and_goes_on_in_the_queue(tmp_path: Path) -> None:
     project, tools, requeued = tmp_path / "town", tmp_path / "bin", tmp_path / "requeued"
     main(["init", str(project), "--world", *WORLD])

@@ -51,6 +51,8 @@ STAGES: dict[str, list[str]] = {  # in the order in which they are run
 }
 MODELS = {stage: [stage] for stage in STAGES} | {"pretrain": ["base"], "ppo": ["ppo", "ppo-value"]}
 """What a stage leaves: a model of its own name, most of them."""
+ALIKE = ("dpo", "kto", "ilql")
+"""Stages that keep their place in the data as `sft` and `reward` do: their kills take minutes more, and belong to the slow tests."""
 ALONE = os.environ | {"OMP_NUM_THREADS": "1"}
 IN_ONE_GO = "import sys, accord.commands.app as c\nfor line in sys.argv[1:]: c.main(line.split())"
 
@@ -106,7 +108,7 @@ def begun_anew(stage: str, uninterrupted: Path, project: Path) -> tuple[str, Pat
     return name, project / "runs" / name
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [pytest.param(each, marks=pytest.mark.slow if each in ALIKE else ()) for each in STAGES])
 def test_t40_kill_9_and_resume_leave_the_same_bytes(stage: str, uninterrupted: Path, tmp_path: Path) -> None:
     project = tmp_path / "cut"
     name, run = begun_anew(stage, uninterrupted, project)

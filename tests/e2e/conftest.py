@@ -179,7 +179,7 @@ def come(site: Server, browser: Browser) -> Iterator[Come]:
 
     yield enter
     # Chromium has been seen to wait for a page of its own that never closed, and Playwright waits for Chromium.
-    impatient = threading.Timer(60.0, end_renderers)
+    impatient = threading.Timer(20.0, end_renderers)
     impatient.start()
     for context in contexts:
         context.close()

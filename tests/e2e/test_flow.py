@@ -14,6 +14,8 @@ from playwright.sync_api import Page, expect
 from accord.feedback import accounts, answers
 
 KINDS = ("rank", "compare", "demonstrate", "correct", "conversation", "evaluate")
+LOOKS = pytest.mark.parametrize("server", ["sqlite"], indirect=True)
+"""For what a page looks like, which hangs on no database."""
 SIZES = {"compare": 2, "demonstrate": 0, "correct": 1, "conversation": 0}
 
 
@@ -224,6 +226,7 @@ def test_in_chinese(site: Server, come: Come) -> None:
     expect(asked.get_by_role("link", name="开始")).to_be_visible()
 
 
+@LOOKS
 def test_every_kind_of_task_is_accessible_light_and_dark(site: Server, come: Come) -> None:
     site.queue(*(task(n, kind, SIZES.get(kind, 3), priority=-float(n)) for n, kind in enumerate(KINDS)))
     page = come(reduced_motion="reduce")
@@ -242,6 +245,7 @@ def test_every_kind_of_task_is_accessible_light_and_dark(site: Server, come: Com
         expect(page.locator(f"#task[data-kind={kind}]")).to_have_count(0)
 
 
+@LOOKS
 def test_the_other_pages_are_accessible(site: Server, come: Come) -> None:
     site.queue(task(1, k=2))
     page = come("lea", "lead", reduced_motion="reduce")
@@ -265,6 +269,7 @@ def accessible(page: Page) -> None:
     assert not found.response["violations"], found.generate_report()
 
 
+@LOOKS
 def test_it_fits_a_tablet_and_a_telephone(site: Server, come: Come) -> None:
     site.queue(task(1))
     page = come("lea", "lead", viewport={"width": 1024, "height": 1024}, has_touch=True)

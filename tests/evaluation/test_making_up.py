@@ -29,7 +29,7 @@ BODY: dict[str, Any] = {"vocab_size": 512, "hidden_size": 48, "layers": 2, "head
 FLAGS = RunFlags(dtype="float32")
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(more, marks=pytest.mark.slow) for more in (1, 2))])
 def test_a_policy_that_learned_to_sound_sure_is_found_and_one_that_learned_to_admit_is_not(seed: int, tmp_path: Path) -> None:
     """The SFT model admits ignorance three times in four. Two groups rank an admission against a statement, each the other way round."""
     main(["init", str(tmp_path / "town"), "--seed", str(seed), "--world", *WORLD])

@@ -103,7 +103,8 @@ def test_sharded_over_two_processes_it_learns_what_one_learns(method: str, one: 
     alike(one, two, NAMES.get(method, method))
 
 
-@pytest.mark.parametrize("processes", [3, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [3, 5])
 def test_odd_numbers_of_processes_learn_what_one_learns(processes: int, project: Path, one: Path, tmp_path: Path) -> None:
     """Batches, widths and vocabulary are no multiples of them, and of five some have no row of a minibatch of three."""
     folder = Path(shutil.copytree(project, tmp_path / "p"))

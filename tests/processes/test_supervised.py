@@ -111,7 +111,7 @@ def test_they_say_what_one_says_and_leave_nothing_behind(two: Path) -> None:
     assert (versions["processes"], versions["device"]) == (2, "cpu")
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_run_whose_process_is_killed_goes_on_to_the_same_model(rank: int, project: Path, two: Path, tmp_path: Path) -> None:
     folder = copy(project, tmp_path / "p")
     code, _ = torchrun(SCRIPT, str(folder), "sft", DIE=f"{rank} 2")

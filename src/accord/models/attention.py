@@ -8,12 +8,17 @@ AttentionInterface, where ``attend`` travels as a keyword.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from accord.models.cascade import Crossing, Layout, Stem, cascade, cascades, gathered, rectangles
+from accord.models.packing import Group
 
 NAME = "accord"
 
@@ -37,7 +42,11 @@ class PackedAttention:
     """
 
     def __init__(
-        self, lengths: Int[Tensor, " rows"], device: torch.device | None = None, index: Int[Tensor, " laid"] | None = None
+        self,
+        lengths: Int[Tensor, " rows"],
+        device: torch.device | None = None,
+        index: Int[Tensor, " laid"] | None = None,
+        groups: Sequence[Group] = (),
     ) -> None:
         """Lay out the rectangles on the host, and move the layout to the device (by default that of ``lengths``). Give lengths on the CPU
         and a device: a device that holds them is asked for them.
@@ -45,44 +54,71 @@ class PackedAttention:
         Args:
             index: which of the given tokens stands at each place of the rows laid end to end, on the CPU, where rows share some
                 (``packing.Shared``); by default each has its own. A shared token is seen in each of its rows, and the first answers.
+            groups: rows with a common beginning that is to be read in place. A device other than the CPU lays it out in each row.
         """
         device, lengths = device or lengths.device, lengths.cpu()
         if not len(lengths):  # `hidden` runs one token in place of none
             lengths = torch.ones(1, dtype=torch.long)
         self.lengths = lengths
-        starts = lengths.cumsum(0) - lengths
-        order = lengths.argsort(stable=True)
-        groups = min(max(len(order) // ROWS, 1), 8)
-        self.shapes: list[tuple[int, int]] = []
-        tokens, keeps = list[Tensor](), list[Tensor]()
-        for rows in order.tensor_split(groups):
-            steps = torch.arange(int(lengths[rows].max()))
-            keep = steps < lengths[rows, None]
-            self.shapes.append((len(rows), len(steps)))
-            tokens.append(torch.where(keep, starts[rows, None] + steps, 0).flatten())
-            keeps.append(keep.flatten())
-        slots = torch.cat(keeps).nonzero().squeeze(1)
-        flat = torch.cat(tokens)
-        if index is not None:
-            flat = index.index_select(0, flat)
-        owners = flat.index_select(0, slots)
-        answers = torch.full((int(owners.max()) + 1,), len(flat)).scatter_reduce_(0, owners, slots, "amin")
-        self.tokens = flat.to(device)
-        """The token in each slot of the rectangles, laid end to end; any token in a pad."""
-        self.slots = answers.to(device)
-        """The slot of each token; of one that rows share, the first."""
-        self.others = None if index is None else slots[answers.index_select(0, owners) != slots].to(device)
-        """The other slots of shared tokens."""
+        groups = groups if device.type == "cpu" and cascades() else ()
+        self.layout = _laid_out(lengths, device, index, groups)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        spread = (self._rectangles(x.float()) for x in (q, k, v))
+        if self.layout.crossing:
+            return cascade(q.float(), k.float(), v.float(), self.layout, self.layout.crossing).to(q.dtype)
+        spread = (rectangles(_spread(x.float(), self.layout), self.layout) for x in (q, k, v))
         out = [_attend(*qkv) for qkv in zip(*spread, strict=True)]
-        return torch.cat(out).index_select(0, self.slots).to(q.dtype)
+        return torch.cat(out).index_select(0, self.layout.answers).to(q.dtype)
 
-    def _rectangles(self, x: Tensor) -> list[Tensor]:
-        spread = _spread(x, self.tokens, self.slots, self.others)
-        parts = spread.split_with_sizes([rows * steps for rows, steps in self.shapes])
-        return [part.view(*shape, *x.shape[1:]).transpose(1, 2) for part, shape in zip(parts, self.shapes, strict=True)]
+
+def _laid_out(lengths: Int[Tensor, " rows"], device: torch.device, index: Tensor | None, groups: Sequence[Group]) -> Layout:
+    """Return the layout of rows, or of the segments that groups cut them into. Segments of like length share a rectangle."""
+    ends = lengths.cumsum(0)
+    starts, sizes, own = _segments(ends - lengths, lengths, groups)
+    shapes, tokens, keeps = list[tuple[int, int]](), list[Tensor](), list[Tensor]()
+    for rows in [*_of_like_length(sizes[:own]), *(rows + own for rows in _of_like_length(sizes[own:]))]:
+        steps = torch.arange(int(sizes[rows].max()))
+        keep = steps < sizes[rows, None]
+        shapes.append((len(rows), len(steps)))
+        tokens.append(torch.where(keep, starts[rows, None] + steps, 0).flatten())
+        keeps.append(keep.flatten())
+    slots = torch.cat(keeps).nonzero().squeeze(1)
+    flat = torch.cat(tokens)
+    laid = flat if index is None else index.index_select(0, flat)
+    owners = laid.index_select(0, slots)
+    answers = torch.full((int(owners.max()) + 1,), len(flat)).scatter_reduce_(0, owners, slots, "amin")
+    others = None if index is None else slots[answers.index_select(0, owners) != slots].to(device)
+    layout = Layout(shapes, laid.to(device), answers.to(device), others)
+    if not groups:
+        return layout
+    places = torch.zeros(len(index) if index is not None else int(ends[-1]), dtype=torch.long)
+    places[flat.index_select(0, slots)] = slots  # the slot of each place of the rows that a segment holds
+    crossing, stems = list[Tensor](), list[Stem]()
+    for group in groups:
+        begins = [int(ends[row] - lengths[row]) for row in group.rows]
+        rests = torch.cat([places[begin + group.common : ends[row]] for begin, row in zip(begins, group.rows, strict=True)])
+        if len(rests):  # no row of copies goes on
+            crossing.append(rests)
+            stems.append(Stem(int(places[begins[0]]), group.common, len(rests)))
+    return replace(layout, crossing=Crossing(tuple(stems), torch.cat(crossing).to(device))) if stems else layout
+
+
+def _segments(starts: Tensor, lengths: Tensor, groups: Sequence[Group]) -> tuple[Tensor, Tensor, int]:
+    """Return the first place and the length of each segment, what is a row's own first, and how many those are. Then come the common
+    beginnings of the groups."""
+    if not groups:
+        return starts, lengths, len(lengths)
+    common = torch.zeros_like(lengths)
+    for group in groups:
+        common[list(group.rows)] = group.common
+    first, own = torch.tensor([group.rows[0] for group in groups]), lengths > common
+    sizes = torch.cat([(lengths - common)[own], common[first]])
+    return torch.cat([(starts + common)[own], starts[first]]), sizes, int(own.sum())
+
+
+def _of_like_length(sizes: Tensor) -> Sequence[Tensor]:
+    """Return the segments that share a rectangle, by their numbers."""
+    return sizes.argsort(stable=True).tensor_split(min(max(len(sizes) // ROWS, 1), 8)) if len(sizes) else ()
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -95,20 +131,17 @@ class _Spread(torch.autograd.Function):
     that rows share."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, tokens: Tensor, slots: Tensor, others: Tensor | None) -> Tensor:  # type: ignore[override]
-        ctx.tokens, ctx.slots, ctx.others = tokens, slots, others
-        return x.index_select(0, tokens)
+    def forward(ctx: Any, x: Tensor, layout: Layout) -> Tensor:  # type: ignore[override]
+        ctx.layout = layout
+        return x.index_select(0, layout.tokens)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
-        own = grad.index_select(0, ctx.slots)
-        if ctx.others is not None:
-            own.index_add_(0, ctx.tokens.index_select(0, ctx.others), grad.index_select(0, ctx.others))
-        return own, None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return gathered(grad, ctx.layout), None
 
 
-def _spread(x: Tensor, tokens: Tensor, slots: Tensor, others: Tensor | None) -> Tensor:
-    return cast("Any", _Spread).apply(x, tokens, slots, others)
+def _spread(x: Tensor, layout: Layout) -> Tensor:
+    return cast("Any", _Spread).apply(x, layout)
 
 
 def _attend_for_transformers(

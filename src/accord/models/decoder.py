@@ -163,7 +163,7 @@ def states_at(body: Any, batch: PackedBatch, at: Int[Tensor, " n"], dtype: torch
     shared, device = (None if path_of(body) in PLAIN else batch.shared), batch.tokens.device
     if shared is None:
         return hidden(body, batch.tokens, batch.positions, PackedAttention(batch.row_lengths, device), dtype, at)
-    attend = PackedAttention(batch.row_lengths, device, shared.laid)
+    attend = PackedAttention(batch.row_lengths, device, shared.laid, shared.groups)
     return hidden(body, shared.tokens, shared.positions, attend, dtype, shared.index.index_select(0, at))
 
 

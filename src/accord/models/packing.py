@@ -27,6 +27,18 @@ SHARED = 1.15
 """A beginning that rows have in common is computed once where that makes a batch so many times as short."""
 
 
+READ_IN_PLACE = 2**12
+"""A common beginning is read in place, and not laid out in each row, where that spares so many pairs of a query and a key (twice over)."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows whose first ``common`` tokens are the same."""
+
+    rows: tuple[int, ...]
+    common: int
+
+
 @dataclass(frozen=True)
 class Shared:
     """The distinct tokens of a batch: a beginning that several rows have in common stands here once.
@@ -41,10 +53,12 @@ class Shared:
     """Where the state after each token of the batch stands among the distinct ones."""
     laid: Int[Tensor, " tokens"]
     """``index`` on the CPU."""
+    groups: tuple[Group, ...] = ()
+    """Rows whose common beginning is long enough to be read in place; no row is in two of them."""
 
     def to(self, device: torch.device) -> Shared:
         """Return the same on another device."""
-        return Shared(self.tokens.to(device), self.positions.to(device), self.index.to(device), self.laid)
+        return Shared(self.tokens.to(device), self.positions.to(device), self.index.to(device), self.laid, self.groups)
 
 
 @dataclass(frozen=True)
@@ -133,7 +147,29 @@ def shared(tokens: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Sha
     source = np.concatenate(sources)
     positions = source - starts.repeat(lengths)[source]
     laid = torch.from_numpy(index)
-    return Shared(torch.from_numpy(tokens[source]), torch.from_numpy(positions), laid, laid)
+    groups = tuple(group for group in _groups(order, common) if _spared(group) >= READ_IN_PLACE)
+    return Shared(torch.from_numpy(tokens[source]), torch.from_numpy(positions), laid, laid, groups)
+
+
+def _groups(order: list[int], common: list[int]) -> list[Group]:
+    """Return the groups of rows in alphabetical order that spare most: all of them by what all have in common, or those of the parts that
+    have more in common.
+
+    Args:
+        common: of each row with the row before it; of the first any number.
+    """
+    if len(order) < 2:
+        return []
+    least = min(common[1:])
+    cuts = [0, *(place for place in range(1, len(order)) if common[place] == least), len(order)]
+    parts = [group for cut, end in pairwise(cuts) for group in _groups(order[cut:end], common[cut:end])]
+    whole = Group(tuple(order), least)
+    return [whole] if _spared(whole) > sum(map(_spared, parts)) else parts
+
+
+def _spared(group: Group) -> int:
+    """Return how many pairs of a query and a key (twice over) a group's rows need not compute again."""
+    return (len(group.rows) - 1) * group.common**2
 
 
 def _common(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> int:

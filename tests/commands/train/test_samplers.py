@@ -288,7 +288,7 @@ def gone(pid: int) -> None:
     pytest.fail(f"process {pid} is still there")
 
 
-@pytest.mark.parametrize(("shard", "lora"), [("replicate", 0), ("full", 0), ("full", 2)])
+@pytest.mark.parametrize(("shard", "lora"), [("replicate", 0), pytest.param("full", 0, marks=pytest.mark.slow), ("full", 2)])
 def test_two_processes_ask_a_server_as_one_does(project: Project, server: StandIn, shard: str, lora: int) -> None:
     """The first process brings the weights and asks; the other learns from the same answers. Where both shard, the first gathers them."""
     config = GrpoConfig(**GROUPS, sampler=server.address, sampler_sync="folder", lora_rank=lora)
