@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Protocol, cast
 
 import torch
@@ -22,8 +23,10 @@ from accord.models.packing import Group
 
 NAME = "accord"
 
-ROWS = 8
-"""Sequences per rectangle. Fewer means less padding but more kernel calls."""
+PADDED = 2**12
+"""Pairs of a query and a key (twice over) that the pads of a rectangle may cost. Fewer means more calls of the kernel."""
+ON_A_DEVICE = 16
+"""How many times as many an accelerator may take, which computes more of them while it is called once."""
 
 
 class Attend(Protocol):
@@ -76,7 +79,8 @@ def _laid_out(lengths: Int[Tensor, " rows"], device: torch.device, index: Tensor
     ends = lengths.cumsum(0)
     starts, sizes, own = _segments(ends - lengths, lengths, groups)
     shapes, tokens, keeps = list[tuple[int, int]](), list[Tensor](), list[Tensor]()
-    for rows in [*_of_like_length(sizes[:own]), *(rows + own for rows in _of_like_length(sizes[own:]))]:
+    pads = PADDED if device.type == "cpu" else ON_A_DEVICE * PADDED
+    for rows in [*_of_like_length(sizes[:own], pads), *(rows + own for rows in _of_like_length(sizes[own:], pads))]:
         steps = torch.arange(int(sizes[rows].max()))
         keep = steps < sizes[rows, None]
         shapes.append((len(rows), len(steps)))
@@ -116,9 +120,17 @@ def _segments(starts: Tensor, lengths: Tensor, groups: Sequence[Group]) -> tuple
     return torch.cat([(starts + common)[own], starts[first]]), sizes, int(own.sum())
 
 
-def _of_like_length(sizes: Tensor) -> Sequence[Tensor]:
-    """Return the segments that share a rectangle, by their numbers."""
-    return sizes.argsort(stable=True).tensor_split(min(max(len(sizes) // ROWS, 1), 8)) if len(sizes) else ()
+def _of_like_length(sizes: Tensor, pads: int) -> list[Tensor]:
+    """Return the numbers of the segments that share a rectangle. It is closed where one more segment would bring too many pads."""
+    order = sizes.argsort(descending=True, stable=True)
+    cuts, longest, padded = list[int](), 0, 0
+    ordered: list[int] = sizes[order].tolist()
+    for place, size in enumerate(ordered):
+        padded += longest**2 - size**2
+        if padded > pads or not place:
+            cuts.append(place)
+            longest, padded = size, 0
+    return [order[cut:end] for cut, end in pairwise([*cuts, len(sizes)])]
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ modules, with our attention inside. Both paths give the same states (tests/model
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MethodType
 from typing import Any, Literal, cast
@@ -23,6 +23,8 @@ from torch.utils.checkpoint import checkpoint
 
 from accord.models import plain
 from accord.models.attention import Attend, PackedAttention
+from accord.models.elementwise import gated, rms_norm
+from accord.models.low_rank import LowRank, linear
 from accord.models.packing import PackedBatch
 from accord.models.paths import PLAIN, path_of
 from accord.models.sharding import blocks, whole
@@ -42,6 +44,13 @@ class Layer:
     norm_mlp: Tensor
     gate_up: Tensor
     down: Tensor
+    adapters: Mapping[Product, Sequence[LowRank]] = field(default_factory=dict[Product, Sequence[LowRank]])
+    """Those that are part of the weights already, and learn."""
+
+    def product(self, which: Product, x: Tensor) -> Tensor:
+        """Return one of the products of a block."""
+        weight: Tensor = getattr(self, which)
+        return linear(x, weight, self.qkv_bias if which == "qkv" else None, self.adapters.get(which, ()))
 
 
 @dataclass(frozen=True)
@@ -64,12 +73,37 @@ def is_llama_shaped(body: nn.Module) -> bool:
 
 
 def _weight(projection: Any) -> Tensor:
-    """Return a projection's weight plus its adapters, if any. Gradients flow back to whichever of them is trainable."""
+    """Return a projection's weight plus its adapters, if any. Gradients flow back to the weight or, by ``LowRank``, to its adapters."""
     if not hasattr(projection, "lora_A"):
         return projection.weight
     weight: Tensor = projection.get_base_layer().weight
-    adapters = [] if projection.merged or projection.disable_adapters else projection.active_adapters
-    return sum((projection.get_delta_weight(adapter) for adapter in adapters), weight)
+    with torch.no_grad():
+        deltas: list[Tensor] = [projection.get_delta_weight(adapter) for adapter in _active(projection)]
+    return sum(deltas, weight)
+
+
+def _active(projection: Any) -> list[str]:
+    """Return the adapters that are to be added to a projection's weight."""
+    if not hasattr(projection, "lora_A") or projection.merged or projection.disable_adapters:
+        return []
+    return list(projection.active_adapters)
+
+
+def _low_rank(projections: Sequence[Any], order: Int[Tensor, " outputs"] | None = None) -> list[LowRank]:
+    """Return the adapters of projections that are one product. Without gradients nobody asks for them.
+
+    Args:
+        order: what stands at each output of the product.
+    """
+    found, first = list[LowRank](), 0
+    for projection in projections:
+        outputs: int = projection.out_features
+        for name in _active(projection) if torch.is_grad_enabled() else ():
+            a, b = projection.lora_A[name].weight, projection.lora_B[name].weight
+            b = b if order is None else b.index_select(0, order[first : first + outputs] - first)
+            found.append(LowRank(first, a, b, projection.scaling[name]))
+        first += outputs
+    return found
 
 
 def fuse(body: Any, dtype: torch.dtype) -> Weights:
@@ -89,7 +123,13 @@ def _frame(body: Any, dtype: torch.dtype) -> Weights:
 
 def _fused(block: Any, order: Int[Tensor, " outputs"], dtype: torch.dtype) -> Layer:
     attention, mlp = block.self_attn, block.mlp
-    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    projections, gates = (attention.q_proj, attention.k_proj, attention.v_proj), (mlp.gate_proj, mlp.up_proj)
+    adapters: dict[Product, Sequence[LowRank]] = {
+        "qkv": _low_rank(projections, order),
+        "out": _low_rank([attention.o_proj]),
+        "gate_up": _low_rank(gates),
+        "down": _low_rank([mlp.down_proj]),
+    }
     biased = attention.q_proj.bias is not None
     return Layer(
         norm_in=block.input_layernorm.weight,
@@ -97,8 +137,9 @@ def _fused(block: Any, order: Int[Tensor, " outputs"], dtype: torch.dtype) -> La
         qkv_bias=torch.cat([p.bias for p in projections]).index_select(0, order).to(dtype) if biased else None,
         out=_weight(attention.o_proj).to(dtype),
         norm_mlp=block.post_attention_layernorm.weight,
-        gate_up=torch.cat([_weight(mlp.gate_proj), _weight(mlp.up_proj)]).to(dtype),
+        gate_up=torch.cat([_weight(p) for p in gates]).to(dtype),
         down=_weight(mlp.down_proj).to(dtype),
+        adapters=adapters,
     )
 
 
@@ -207,7 +248,7 @@ def llama_hidden(
     x = F.embedding(tokens, weights.embedding).float()
     for index, layer in enumerate(weights.layers):
         x = _through(weights, layer, index, x, rotations, attend, adapt, at if index == len(weights.layers) - 1 else None)
-    return F.rms_norm(x, (x.shape[-1],), weights.norm, weights.epsilon)
+    return rms_norm(x, weights.norm, weights.epsilon)
 
 
 def _through(
@@ -217,20 +258,18 @@ def _through(
 
     What follows attention works on each token alone, and is computed for the tokens ``at`` alone where these are all that is asked for.
     """
-    width = (x.shape[-1],)
-    h = F.rms_norm(x, width, layer.norm_in, w.epsilon).to(w.dtype)
-    qkv = adapt(index, "qkv", h, F.linear(h, layer.qkv, layer.qkv_bias)).float().view(len(x), -1, w.head_dim)
+    h = rms_norm(x, layer.norm_in, w.epsilon).to(w.dtype)
+    qkv = adapt(index, "qkv", h, layer.product("qkv", h)).float().view(len(x), -1, w.head_dim)
     qk, v = torch.split(qkv, [w.heads + w.kv_heads, w.kv_heads], 1)
     rotated = torch.view_as_real(torch.view_as_complex(torch.unflatten(qk, 2, (-1, 2))) * rotations).flatten(2)
     q, k = torch.split(rotated, [w.heads, w.kv_heads], 1)
     o = attend(index, q, k, v).flatten(1).to(w.dtype)
     if at is not None:
         o, x = o.index_select(0, at), x.index_select(0, at)
-    x = x + adapt(index, "out", o, F.linear(o, layer.out))
-    h = F.rms_norm(x, width, layer.norm_mlp, w.epsilon).to(w.dtype)
-    gate, up = adapt(index, "gate_up", h, F.linear(h, layer.gate_up)).chunk(2, -1)
-    inner = F.silu(gate) * up
-    return x + adapt(index, "down", inner, F.linear(inner, layer.down))
+    x = x + adapt(index, "out", o, layer.product("out", o))
+    h = rms_norm(x, layer.norm_mlp, w.epsilon).to(w.dtype)
+    inner = gated(adapt(index, "gate_up", h, layer.product("gate_up", h)))
+    return x + adapt(index, "down", inner, layer.product("down", inner))
 
 
 def _layerwise(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dtype: torch.dtype, at: Tensor | None) -> Tensor:
@@ -253,7 +292,7 @@ def _layerwise(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dty
         if torch.is_grad_enabled() and getattr(body, "recompute", False):
             step = partial(again, step)
         x = whole(block, step, x)
-    return F.rms_norm(x, (x.shape[-1],), bare.norm, bare.epsilon)
+    return rms_norm(x, bare.norm, bare.epsilon)
 
 
 def context_of(model: Any) -> int:

@@ -372,7 +372,7 @@ def _pass(shape: Shape, load: Load, models: int) -> dict[str, float]:
     casts = _casts(shape, load)
     if again:
         casts = casts / shape.layers
-    gradient = layer * (cast + (FLOAT if cast != FLOAT or rank else 0))
+    gradient = 0 if rank else layer * (cast + (FLOAT if cast != FLOAT else 0))
     head = cast * shape.vocabulary * shape.width if cast != FLOAT else 0
     with_head = load.method not in SCALAR
     tiles = CHUNK_ELEMENTS * (3 * FLOAT + cast) if with_head else 0
@@ -408,8 +408,7 @@ def _kept_per_token(shape: Shape, cast: int) -> float:
     width, inner = shape.width, shape.inner
     attention = shape.queries + 2 * shape.keys
     if shape.fused:
-        states = 16 * width + 2 * cast * width + 8
-        return states + FLOAT * (attention + shape.queries + shape.heads) + cast * (shape.queries + 4 * inner)
+        return (8 + 2 * cast) * width + FLOAT * (attention + shape.queries + shape.heads) + cast * (shape.queries + 4 * inner)
     states = (16 if shape.gated else 8) * width + 16 + 2 * cast * width
     own = cast * (attention + 2 * shape.queries) + FLOAT * shape.heads
     if shape.chosen:  # experts are not cast
