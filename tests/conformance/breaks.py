@@ -126,6 +126,8 @@ BREAKS = [
     Break("log_probabilities_and_gradients", "a shared prompt's gradient counts in each of its rows", "models/cascade.py", "own.index_add_(0, layout.tokens.index_select(0, layout.others), grad.index_select(0, layout.others))", "pass", SHARED),
     Break("log_probabilities_and_gradients", "a prompt's gradient comes from each of its responses", "models/cascade.py", "_stem(of_k, stem).add_(_flat(grads[1]))", "pass", SHARED, "llama"),
     Break("what_is_read_in_place", "a response's attention is one softmax over its prompt and itself", "models/cascade.py", "both = torch.logaddexp(mine, sums)", "both = torch.maximum(mine, sums)", SHARED),
+    Break("log_probabilities_and_gradients", "an adapter's gradient is scaled as the adapter is", "models/low_rank.py", "back.append(scale * (part @ factor))", "back.append(part @ factor)", SHARED, "adapters"),
+    Break("log_probabilities_and_gradients", "a norm's scale depends on what it norms", "models/elementwise.py", ".addcmul_(x, along[:, None], value=-1 / width)", "", SHARED, "llama"),
     Break("log_probabilities_and_gradients", "a response does not see its neighbour", "models/packing.py", "index[start : start + count] = index[before : before + count]", "index[start : start + count] = index[before + 1 : before + 1 + count]", SHARED),
     Break("log_probabilities_and_gradients", "positions go on behind a shared prompt", "models/packing.py", "positions = source - starts.repeat(lengths)[source]", "positions = np.concatenate([part - part[:1] for part in sources])", SHARED),
     Break("a_method_learns_the_same", "a method learns from shared prompts as from rows alone", "models/decoder.py", "shared.index.index_select(0, at))", "shared.index.index_select(0, (at - 1).clamp(min=0)))", SHARED, "dpo"),

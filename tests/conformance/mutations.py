@@ -38,6 +38,8 @@ TESTS = {
     "models/policy.py": ("tests/models/test_forward.py",),
     "models/scalar.py": ("tests/models/test_forward.py", f"{CONFORMANCE}masks.py", f"{CONFORMANCE}rewards.py"),
     "models/packing.py": ("tests/models/test_forward.py", f"{CONFORMANCE}masks.py"),
+    "models/elementwise.py": ("tests/models/test_forward.py",),
+    "models/low_rank.py": ("tests/models/test_shared.py",),
     "models/cascade.py": ("tests/models/test_shared.py",),
     "models/attention.py": ("tests/models/test_forward.py", "tests/models/test_architectures.py"),
     "models/responses.py": (f"{ALGORITHMS}preferring.py",),

@@ -76,6 +76,24 @@ def test_no_body_makes_the_server_fail(server: Server, body: bytes, status: int)
     well(server.url)
 
 
+def test_whoever_sends_too_much_always_reads_that_it_was_too_much(server: Server) -> None:
+    """A connection that is closed on unread bytes takes the answer with it, now and then."""
+    begun = head(CHAT, 16_000_000).replace(b"Host:", b"Authorization: Bearer " + server.key.encode() + b"\r\nHost:")
+    for _ in range(3):
+        answer = raw(server.url, begun + b" " * 16_000_000)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert answer.endswith(b"}")
+
+
+def test_a_client_that_asks_before_it_sends_is_refused_at_once(server: Server) -> None:
+    asked = head(CHAT, 100_000_000).replace(
+        b"Host:", b"Expect: 100-continue\r\nAuthorization: Bearer " + server.key.encode() + b"\r\nHost:"
+    )
+    began = time.monotonic()
+    assert raw(server.url, asked).startswith(b"HTTP/1.1 413 ")
+    assert time.monotonic() - began < 1.5
+
+
 def test_a_client_that_goes_away_is_an_error_and_not_the_end_of_the_process() -> None:
     handler = signal.getsignal(signal.SIGPIPE)
     main(["--version"])

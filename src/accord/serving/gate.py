@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from accord.runtime.lingering import drain
+
 LARGEST_BODY = 4_000_000
 """Largest request body, in bytes."""
 SEND_SECONDS = 20.0
@@ -73,6 +75,8 @@ class Gate:
             await _refuse(send, 401, NO_KEY, "invalid_api_key", {"WWW-Authenticate": "Bearer"})
             return
         if not announced.isdecimal() or int(announced) > largest:
+            if "expect" not in headers:  # such a client waits for leave to send
+                await drain(receive)
             await _refuse(send, 413, f"the request is too large: {largest} bytes at most", "request_too_large")
             return
         try:
@@ -84,6 +88,7 @@ class Gate:
         except Gone:
             return  # half a request costs no more than this
         if body is None:
+            await drain(receive)
             await _refuse(send, 413, f"the request is too large: {largest} bytes at most", "request_too_large")
             return
         if len(body) >= LARGE_BODY:
