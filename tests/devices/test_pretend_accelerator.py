@@ -76,6 +76,8 @@ WORLD = ["--documents", "400", "--prompts", "300", "--demonstrations", "100", "-
 FEW: dict[str, Any] = {"epochs": 1, "batch_size": 8, "lr": 1e-2, "warmup_steps": 1}
 PPO: dict[str, Any] = {**SMALL, "steps": 2, "epochs": 1, "ptx_coef": 0.5, "ptx_tokens": 64, "ema": 0.9, "save_every": 1}
 GROUPS: dict[str, Any] = {**SMALL, "epochs": 1, "save_every": 1}
+ENDED = {"truncation": "terminate"}
+"""Six tokens are too few to end a response. Where none counts, the gradient is rounding alone, and Adam makes whole steps of it."""
 Trained = Callable[[Project, RunFlags], Run]
 TRAINING: dict[str, Trained] = {
     "pretrain": lambda p, f: pretrain(
@@ -89,7 +91,7 @@ TRAINING: dict[str, Trained] = {
     "dpo": lambda p, f: dpo(p, config=DpoConfig(**FEW), name="new", flags=f),
     "dpo of rankings": lambda p, f: dpo(p, config=DpoConfig(**FEW, loss="plackett-luce", lora_rank=2), name="new", flags=f),
     "kto": lambda p, f: kto(p, config=KtoConfig(**FEW), name="new", flags=f),
-    "grpo": lambda p, f: grpo(p, config=GrpoConfig(**GROUPS, steps=2, group_size=3, rewards=REWARDS), name="new", flags=f),
+    "grpo": lambda p, f: grpo(p, config=GrpoConfig(**GROUPS, **ENDED, steps=2, group_size=3, rewards=REWARDS), name="new", flags=f),
     "rloo": lambda p, f: rloo(p, config=RlooConfig(**GROUPS, steps=1, group_size=3), name="new", flags=f),
     "reinforce": lambda p, f: reinforce(p, config=ReinforceConfig(**GROUPS, steps=1), name="new", flags=f),
     "raft": lambda p, f: raft(p, config=RaftConfig(**GROUPS, rounds=1, group_size=3, restart=True), name="new", flags=f),
