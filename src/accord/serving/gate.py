@@ -10,11 +10,10 @@ import asyncio
 import json
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from accord.runtime.lingering import drain
 
 LARGEST_BODY = 4_000_000
 """Largest request body, in bytes."""
@@ -22,6 +21,8 @@ SEND_SECONDS = 20.0
 """Longest time for a client to send its body."""
 READ_SECONDS = 30.0
 """Longest time for a client to read one part of the answer before the connection is closed."""
+LEFT_BYTES, LEFT_SECONDS = 32_000_000, 2.0
+"""How much of a body that is too large is read and thrown away, and for how long."""
 NO_KEY = "give a working API key as Authorization: Bearer KEY"
 LARGE_BODY = 256_000
 """Bytes of a body from which on its reading is noticed by others: such bodies are read one after another, and others are answered in
@@ -76,7 +77,7 @@ class Gate:
             return
         if not announced.isdecimal() or int(announced) > largest:
             if "expect" not in headers:  # such a client waits for leave to send
-                await drain(receive)
+                await _drain(receive)
             await _refuse(send, 413, f"the request is too large: {largest} bytes at most", "request_too_large")
             return
         try:
@@ -88,7 +89,7 @@ class Gate:
         except Gone:
             return  # half a request costs no more than this
         if body is None:
-            await drain(receive)
+            await _drain(receive)
             await _refuse(send, 413, f"the request is too large: {largest} bytes at most", "request_too_large")
             return
         if len(body) >= LARGE_BODY:
@@ -152,6 +153,21 @@ async def _refuse(send: Send, status: int, message: str, code: str, more: Mappin
     headers = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def _drain(receive: Receive) -> None:
+    """Read what is left of a body that is refused, within bounds, so that its sender comes to read the answer.
+
+    A connection that is closed while bytes wait to be read is reset, and the reset takes the answer with it (RFC 9112, 9.6).
+    """
+    left = LEFT_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LEFT_SECONDS):
+            while left > 0:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+                left -= len(message.get("body", b""))
 
 
 async def _body(receive: Receive, largest: int) -> bytes | None:

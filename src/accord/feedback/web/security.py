@@ -17,8 +17,6 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from accord.runtime.lingering import drain
-
 LARGEST_BODY = 1_000_000
 """Maximum size of a request in bytes."""
 SEND_SECONDS, READ_SECONDS = 20.0, 30.0
@@ -105,13 +103,10 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        sent = Headers(scope=scope)
-        announced = sent.get("content-length", "0")
+        announced = Headers(scope=scope).get("content-length", "0")
         route = str(scope["path"]).removeprefix(str(scope.get("root_path", "")).rstrip("/"))
         most = self.streamed.get(route, 0) if scope["method"] == "POST" else 0
         if not announced.isdecimal() or int(announced) > (most or self.largest):
-            if "expect" not in sent:  # such a client waits for leave to send
-                await drain(receive)
             await self._refuse(self._dressed(send), 413, "the request is too large")
             return
         if most:
@@ -127,7 +122,6 @@ class Guard:
         except ConnectionAbortedError:
             return  # half a request costs no more than this
         if body is None:
-            await drain(receive)
             await self._refuse(self._dressed(send), 413, "the request is too large")
             return
         scope["accord.body"] = body
